@@ -1,0 +1,36 @@
+//! Ids, in-image paths, file metadata, platforms, cancellation, progress and the blocking pool.
+//!
+//! Everything here is shared by crates that must not see each other. Nothing here does I/O on its
+//! own account, and nothing knows LLB, layers or the wire.
+
+mod blocking;
+mod cancel;
+mod digest;
+mod error;
+mod path;
+mod platform;
+mod progress;
+mod stat;
+
+pub use blocking::Blocking;
+pub use blocking::BlockingError;
+pub use cancel::CancelToken;
+pub use cancel::Cancelled;
+pub use digest::ChainId;
+pub use digest::DiffId;
+pub use digest::Digest;
+pub use digest::DigestError;
+pub use digest::LayerId;
+pub use digest::Sha256Hasher;
+pub use error::IoContext;
+pub use error::PathError;
+pub use path::RootedPath;
+pub use platform::Platform;
+pub use platform::PlatformError;
+pub use progress::LogStream;
+pub use progress::Progress;
+pub use progress::ProgressSink;
+pub use progress::StepStatus;
+pub use stat::DeviceNumber;
+pub use stat::FileKind;
+pub use stat::Stat;

@@ -1,0 +1,57 @@
+//! What a tree knows of a file.
+
+use std::collections::BTreeMap;
+
+/// The kinds of file that a tree holds.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[expect(missing_docs, reason = "the field's own words")]
+pub enum FileKind {
+    File,
+    Directory,
+    Symlink,
+    Fifo,
+    CharDevice,
+    BlockDevice,
+    Socket,
+}
+
+/// The number of a device node.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+#[expect(missing_docs, reason = "the field's own words")]
+pub struct DeviceNumber {
+    pub major: u32,
+    pub minor: u32,
+}
+
+/// Describes one file: what `lstat`, `readlink` and `listxattr` say of it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Stat {
+    /// What it is.
+    pub kind: FileKind,
+    /// Permission and set-id bits, 12 of them.
+    pub mode: u32,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// Bytes; of a symlink, the length of its target; 0 for anything without data.
+    pub size: u64,
+    /// Modification time in nanoseconds since 1970; may be negative.
+    pub mtime_ns: i128,
+    /// Number of names that the file system has for this inode.
+    pub nlink: u64,
+    /// Target of a symlink, else empty.
+    pub link_target: Vec<u8>,
+    /// Number of a device node, else zero.
+    pub device: DeviceNumber,
+    /// Extended attributes that belong to the image: without those of the overlay.
+    pub xattrs: BTreeMap<Vec<u8>, Vec<u8>>,
+}
+
+impl Stat {
+    /// Says whether this is a directory.
+    #[must_use]
+    pub fn is_dir(&self) -> bool {
+        self.kind == FileKind::Directory
+    }
+}
