@@ -1,0 +1,232 @@
+//! Directory file descriptors: one name at a time, never following.
+//!
+//! Every function takes an open directory and one component. No function here is given a path of
+//! several components, so nothing that an image contains can lead out of it.
+
+use std::fs::File;
+use std::os::fd::AsFd;
+use std::os::fd::AsRawFd;
+use std::os::fd::OwnedFd;
+
+use lamina_types::DeviceNumber;
+use lamina_types::FileKind;
+use rustix::fs::AtFlags;
+use rustix::fs::Dir;
+use rustix::fs::FileType;
+use rustix::fs::Mode;
+use rustix::fs::OFlags;
+use rustix::fs::Statx;
+use rustix::fs::StatxFlags;
+use rustix::io::Errno;
+use rustix::io::Result;
+
+/// What `statx` says of one name, as far as it matters here.
+#[derive(Clone, Copy)]
+pub(crate) struct RawStat {
+    mode: u32,
+    owner: (u32, u32),
+    size: u64,
+    blocks: u64,
+    nlink: u32,
+    inode: u64,
+    device: u64,
+    rdev: DeviceNumber,
+    mtime: (i64, u32),
+    ctime: (i64, u32),
+}
+
+impl From<Statx> for RawStat {
+    fn from(stat: Statx) -> Self {
+        Self {
+            mode: u32::from(stat.stx_mode),
+            owner: (stat.stx_uid, stat.stx_gid),
+            size: stat.stx_size,
+            blocks: stat.stx_blocks,
+            nlink: stat.stx_nlink,
+            inode: stat.stx_ino,
+            device: rustix::fs::makedev(stat.stx_dev_major, stat.stx_dev_minor),
+            rdev: DeviceNumber {
+                major: stat.stx_rdev_major,
+                minor: stat.stx_rdev_minor,
+            },
+            mtime: (stat.stx_mtime.tv_sec, stat.stx_mtime.tv_nsec),
+            ctime: (stat.stx_ctime.tv_sec, stat.stx_ctime.tv_nsec),
+        }
+    }
+}
+
+impl RawStat {
+    pub(crate) fn kind(&self) -> FileKind {
+        match FileType::from_raw_mode(self.mode) {
+            FileType::Directory => FileKind::Directory,
+            FileType::Symlink => FileKind::Symlink,
+            FileType::Fifo => FileKind::Fifo,
+            FileType::CharacterDevice => FileKind::CharDevice,
+            FileType::BlockDevice => FileKind::BlockDevice,
+            FileType::Socket => FileKind::Socket,
+            _ => FileKind::File,
+        }
+    }
+
+    pub(crate) fn is_dir(&self) -> bool {
+        self.kind() == FileKind::Directory
+    }
+
+    /// A character device 0:0, which overlayfs reads as "deleted".
+    pub(crate) fn is_whiteout(&self) -> bool {
+        self.kind() == FileKind::CharDevice && self.rdev() == DeviceNumber::default()
+    }
+
+    pub(crate) fn permissions(&self) -> u32 {
+        self.mode & 0o7777
+    }
+
+    pub(crate) fn owner(&self) -> (u32, u32) {
+        self.owner
+    }
+
+    pub(crate) fn size(&self) -> u64 {
+        self.size
+    }
+
+    pub(crate) fn allocated_bytes(&self) -> u64 {
+        self.blocks.saturating_mul(512)
+    }
+
+    pub(crate) fn nlink(&self) -> u64 {
+        u64::from(self.nlink)
+    }
+
+    pub(crate) fn inode(&self) -> u64 {
+        self.inode
+    }
+
+    pub(crate) fn device(&self) -> u64 {
+        self.device
+    }
+
+    pub(crate) fn rdev(&self) -> DeviceNumber {
+        self.rdev
+    }
+
+    pub(crate) fn mtime_ns(&self) -> i128 {
+        i128::from(self.mtime.0) * 1_000_000_000 + i128::from(self.mtime.1)
+    }
+
+    /// Seconds and nanoseconds of the last change, which nobody can set.
+    pub(crate) fn ctime(&self) -> (i64, u32) {
+        self.ctime
+    }
+}
+
+/// Describes `name` in `dir`; `None` if there is no such name.
+pub(crate) fn stat_at(dir: impl AsFd, name: &[u8]) -> Result<Option<RawStat>> {
+    match rustix::fs::statx(
+        dir,
+        name,
+        AtFlags::SYMLINK_NOFOLLOW,
+        StatxFlags::BASIC_STATS,
+    ) {
+        Ok(stat) => Ok(Some(stat.into())),
+        Err(Errno::NOENT) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Describes what is open behind `fd`.
+pub(crate) fn stat_fd(fd: impl AsFd) -> Result<RawStat> {
+    rustix::fs::statx(fd, "", AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS).map(RawStat::from)
+}
+
+/// Opens the directory `name` for look-ups only.
+pub(crate) fn open_dir(dir: impl AsFd, name: &[u8]) -> Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    rustix::fs::openat(dir, name, flags, Mode::empty())
+}
+
+/// Opens the directory `name` so that its metadata can be changed through the descriptor.
+pub(crate) fn open_dir_readable(dir: impl AsFd, name: &[u8]) -> Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    rustix::fs::openat(dir, name, flags, Mode::empty())
+}
+
+/// Opens `name` itself, whatever it is, without any access to its data.
+pub(crate) fn open_path(dir: impl AsFd, name: &[u8]) -> Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    rustix::fs::openat(dir, name, flags, Mode::empty())
+}
+
+/// Opens the data of `name` for reading; never blocks on a fifo or a device.
+pub(crate) fn open_data(dir: impl AsFd, name: &[u8]) -> Result<OwnedFd> {
+    let flags =
+        OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    rustix::fs::openat(dir, name, flags, Mode::empty())
+}
+
+/// Returns the target of the symlink `name`.
+pub(crate) fn read_link(dir: impl AsFd, name: &[u8]) -> Result<Vec<u8>> {
+    rustix::fs::readlinkat(dir, name, Vec::new()).map(std::ffi::CString::into_bytes)
+}
+
+/// One name of a directory as `getdents` gives it.
+pub(crate) struct RawName {
+    pub(crate) name: Vec<u8>,
+    pub(crate) hint: FileType,
+}
+
+impl RawName {
+    /// Says whether this can be a whiteout, so that it is worth a `statx`.
+    pub(crate) fn may_be_whiteout(&self) -> bool {
+        matches!(self.hint, FileType::CharacterDevice | FileType::Unknown)
+    }
+}
+
+/// Lists `dir` without `.` and `..`, in no order.
+pub(crate) fn read_names(dir: impl AsFd) -> Result<Vec<RawName>> {
+    let mut names = Vec::new();
+    // A descriptor of its own: `dir` may be for look-ups only, and others may be reading it too.
+    for entry in Dir::new(open_dir_readable(dir, b".")?)? {
+        let entry = entry?;
+        let name = entry.file_name().to_bytes();
+        if name != b"." && name != b".." {
+            names.push(RawName {
+                name: name.to_vec(),
+                hint: entry.file_type(),
+            });
+        }
+    }
+    Ok(names)
+}
+
+/// Returns a path by which the kernel reaches exactly what is open behind `fd`.
+///
+/// For calls that have no form with a descriptor, or none for `O_PATH`. Following this path ends at
+/// the object itself, even if that is a symlink.
+/// The path is good for as long as the descriptor, which is why this only borrows it.
+pub(crate) fn proc_path(fd: &impl AsFd) -> String {
+    format!("/proc/self/fd/{}", fd.as_fd().as_raw_fd())
+}
+
+/// Says whether `name` is one component that can be made: not empty, not `.` or `..`, no `/`, no NUL.
+pub(crate) fn is_plain_name(name: &[u8]) -> bool {
+    !matches!(name, b"" | b"." | b"..") && !name.iter().any(|&byte| byte == b'/' || byte == 0)
+}
+
+/// Copies all data of one regular file into another, empty one: by sharing blocks where the file
+/// system can, else inside the kernel, else through memory.
+pub(crate) fn copy_data(from: &File, to: &File) -> std::io::Result<()> {
+    if rustix::fs::ioctl_ficlone(to, from).is_ok() {
+        return Ok(());
+    }
+    loop {
+        match rustix::fs::copy_file_range(from, None, to, None, 1 << 30) {
+            Ok(0) => break,
+            Ok(_) => {}
+            Err(Errno::INTR) => {}
+            Err(Errno::XDEV | Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => break,
+            Err(error) => return Err(error.into()),
+        }
+    }
+    // Nothing is left after a full copy; else this goes on from where the kernel stopped.
+    std::io::copy(&mut &*from, &mut &*to).map(|_| ())
+}

@@ -1,0 +1,181 @@
+//! Reading and changing the metadata of one file.
+
+use std::collections::BTreeMap;
+use std::os::fd::AsFd;
+
+use lamina_types::FileKind;
+use lamina_types::Stat;
+use rustix::fs::AtFlags;
+use rustix::fs::Gid;
+use rustix::fs::Mode;
+use rustix::fs::Timespec;
+use rustix::fs::Timestamps;
+use rustix::fs::UTIME_OMIT;
+use rustix::fs::Uid;
+use rustix::io::Result;
+
+use crate::fdio;
+use crate::fdio::RawStat;
+use crate::xattrs::Target;
+
+/// What to change of a file; `None` leaves a field alone.
+#[derive(Clone, Default, Debug, PartialEq, Eq)]
+pub struct MetadataChange {
+    /// User and group.
+    pub owner: Option<(u32, u32)>,
+    /// Permission and set-id bits, 12 of them; not for symlinks, which have none.
+    pub mode: Option<u32>,
+    /// Modification time in nanoseconds since 1970.
+    pub mtime_ns: Option<i128>,
+    /// The full set of the image's extended attributes; others are removed.
+    pub xattrs: Option<BTreeMap<Vec<u8>, Vec<u8>>>,
+}
+
+impl MetadataChange {
+    /// Returns the change that gives a file everything that `stat` says.
+    #[must_use]
+    pub fn all_of(stat: &Stat) -> Self {
+        Self {
+            owner: Some((stat.uid, stat.gid)),
+            mode: (stat.kind != FileKind::Symlink).then_some(stat.mode),
+            mtime_ns: Some(stat.mtime_ns),
+            xattrs: Some(stat.xattrs.clone()),
+        }
+    }
+
+    /// Says whether nothing is to change.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// The metadata of a directory of which no layer says anything.
+pub(crate) fn default_directory() -> Stat {
+    Stat {
+        kind: FileKind::Directory,
+        mode: 0o755,
+        uid: 0,
+        gid: 0,
+        size: 0,
+        mtime_ns: 0,
+        nlink: 1,
+        link_target: Vec::new(),
+        device: lamina_types::DeviceNumber::default(),
+        xattrs: BTreeMap::new(),
+    }
+}
+
+/// Completes `raw`, which describes `name` in `dir`.
+pub(crate) fn stat_of_name(dir: &impl AsFd, name: &[u8], raw: &RawStat) -> Result<Stat> {
+    let link_target = match raw.kind() {
+        FileKind::Symlink => fdio::read_link(dir, name)?,
+        _ => Vec::new(),
+    };
+    let xattrs = Target::name(dir, name).image_xattrs()?;
+    Ok(assemble(raw, link_target, xattrs))
+}
+
+/// Describes the directory that is open behind `fd`.
+pub(crate) fn stat_of_dir(fd: &impl AsFd) -> Result<Stat> {
+    let raw = fdio::stat_fd(fd)?;
+    let xattrs = Target::opened(fd).image_xattrs()?;
+    Ok(assemble(&raw, Vec::new(), xattrs))
+}
+
+fn assemble(raw: &RawStat, link_target: Vec<u8>, xattrs: BTreeMap<Vec<u8>, Vec<u8>>) -> Stat {
+    let (uid, gid) = raw.owner();
+    let kind = raw.kind();
+    Stat {
+        kind,
+        mode: raw.permissions(),
+        uid,
+        gid,
+        size: match kind {
+            FileKind::File => raw.size(),
+            FileKind::Symlink => link_target.len() as u64,
+            _ => 0,
+        },
+        mtime_ns: raw.mtime_ns(),
+        nlink: raw.nlink(),
+        link_target,
+        device: match kind {
+            FileKind::CharDevice | FileKind::BlockDevice => raw.rdev(),
+            _ => lamina_types::DeviceNumber::default(),
+        },
+        xattrs,
+    }
+}
+
+/// Applies `change` to what is open behind `fd` (which may be `O_PATH`), in the order owner,
+/// attributes, mode, times: a change of owner clears set-id bits and file capabilities, and all of
+/// them would touch the times.
+pub(crate) fn apply(fd: &impl AsFd, kind: FileKind, change: &MetadataChange) -> Result<()> {
+    if let Some((uid, gid)) = change.owner {
+        // The largest id is no id: to chown(2) it means "leave it".
+        let uid = (uid != u32::MAX).then(|| Uid::from_raw(uid));
+        let gid = (gid != u32::MAX).then(|| Gid::from_raw(gid));
+        rustix::fs::chownat(fd, "", uid, gid, AtFlags::EMPTY_PATH)?;
+    }
+    if let Some(xattrs) = &change.xattrs {
+        Target::opened(fd).replace_image_xattrs(xattrs)?;
+    }
+    if let Some(mode) = change.mode.filter(|_| kind != FileKind::Symlink) {
+        set_mode(fd, mode)?;
+    }
+    match change.mtime_ns {
+        Some(mtime_ns) => set_mtime(fd, mtime_ns),
+        None => Ok(()),
+    }
+}
+
+/// Sets the twelve mode bits.
+pub(crate) fn set_mode(fd: &impl AsFd, mode: u32) -> Result<()> {
+    rustix::fs::chmod(fdio::proc_path(fd), Mode::from_raw_mode(mode & 0o7777))
+}
+
+/// Sets the modification time and leaves the access time alone.
+pub(crate) fn set_mtime(fd: &impl AsFd, mtime_ns: i128) -> Result<()> {
+    let times = Timestamps {
+        last_access: Timespec {
+            tv_sec: 0,
+            tv_nsec: UTIME_OMIT,
+        },
+        last_modification: timespec(mtime_ns),
+    };
+    rustix::fs::utimensat(
+        rustix::fs::CWD,
+        fdio::proc_path(fd),
+        &times,
+        AtFlags::empty(),
+    )
+}
+
+/// Splits nanoseconds into what the kernel takes; what it cannot hold is clamped.
+fn timespec(time_ns: i128) -> Timespec {
+    const SECOND: i128 = 1_000_000_000;
+    let seconds = time_ns.div_euclid(SECOND);
+    let limited = seconds.clamp(i128::from(i64::MIN), i128::from(i64::MAX));
+    Timespec {
+        tv_sec: i64::try_from(limited).unwrap_or(0),
+        tv_nsec: i64::try_from(time_ns.rem_euclid(SECOND)).unwrap_or(0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_before_1970_keep_positive_nanoseconds() {
+        for (time_ns, seconds, nanoseconds) in [
+            (0, 0, 0),
+            (1_500_000_000, 1, 500_000_000),
+            (-1, -1, 999_999_999),
+            (-2_500_000_000, -3, 500_000_000),
+        ] {
+            let time = timespec(time_ns);
+            assert_eq!((time.tv_sec, time.tv_nsec), (seconds, nanoseconds));
+        }
+    }
+}

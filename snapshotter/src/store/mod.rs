@@ -1,0 +1,192 @@
+//! The layers on disk.
+//!
+//! ```text
+//! layers/format        {"version": 1, "xattrs": "trusted" | "user"}
+//! layers/next          hex number: ids from here on were never used
+//! layers/empty/        an empty directory, the bottom of views that need one
+//! layers/<id>/fs/      the changeset; id in lower-case hex without leading zeros
+//! layers/<id>/manifest JSON: what is known of the layer
+//! layers/<id>/digests  content digests that were computed; may be missing
+//! ```
+//!
+//! A layer is published by renaming its complete folder from `tmp-<id>` to `<id>` after its manifest
+//! is on disk, and deleted by renaming it to `dead-<id>` first. So whatever has a plain id is
+//! complete, and everything else is swept when the store is opened. There is no database: opening
+//! reads one small file per layer. A layer whose manifest cannot be read is dropped with a line in
+//! the log; a store never fails to open because of one layer.
+//!
+//! Whoever opens a store must be the only process that uses the folder.
+
+pub(crate) mod files;
+mod ids;
+mod layer;
+pub(crate) mod manifest;
+mod open;
+mod sweep;
+
+use std::collections::HashMap;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
+
+use lamina_types::ChainId;
+use lamina_types::DiffId;
+use lamina_types::IoContext;
+use lamina_types::LayerId;
+
+pub use layer::Layer;
+pub use manifest::LayerBlob;
+pub(crate) use open::EMPTY_DIR;
+
+use crate::ActiveLayer;
+use crate::SnapshotError;
+use crate::XattrNamespace;
+use crate::fdio;
+use crate::remove;
+use crate::stack::LayerStack;
+use manifest::Manifest;
+
+/// The `layers/` folder of a state folder. Clones share it.
+#[derive(Clone)]
+pub struct SnapshotStore(Arc<StoreInner>);
+
+struct StoreInner {
+    place: Arc<StorePlace>,
+    namespace: XattrNamespace,
+    layers: Mutex<HashMap<LayerId, Layer>>,
+    ids: Mutex<ids::Ids>,
+    /// Mode bits that the kernel takes away from what this process makes.
+    umask: u32,
+}
+
+/// Where the store is.
+pub(crate) struct StorePlace {
+    pub(crate) path: PathBuf,
+    pub(crate) dir: OwnedFd,
+}
+
+impl SnapshotStore {
+    /// Opens the store in the folder `dir`, making it if it does not exist; deletes what an earlier
+    /// process left unfinished, and reads the manifests.
+    ///
+    /// # Errors
+    /// [`SnapshotError::Format`] if the store is of another version or namespace; I/O errors of the
+    /// folder itself. A broken layer is dropped and is not an error.
+    pub fn open(dir: &Path, namespace: XattrNamespace) -> Result<Self, SnapshotError> {
+        let place = open::open_place(dir)?;
+        open::check_format(&place, namespace)?;
+        open::make_empty_dir(&place)?;
+        let contents = open::scan(&place)?;
+        let ids = ids::Ids::new(open::highest(&contents));
+        let mut layers = HashMap::new();
+        for (id, manifest) in contents.layers {
+            layers.insert(id, Layer::new(id, Arc::clone(&place), manifest));
+        }
+        Ok(Self(Arc::new(StoreInner {
+            place,
+            namespace,
+            layers: Mutex::new(layers),
+            ids: Mutex::new(ids),
+            umask: open::umask(),
+        })))
+    }
+
+    /// Starts a writable layer on top of `lower`. Dropping it without commit removes it.
+    ///
+    /// # Errors
+    /// I/O errors of the store's folder.
+    pub fn prepare(&self, lower: &LayerStack) -> Result<ActiveLayer, SnapshotError> {
+        ActiveLayer::prepare(self, lower)
+    }
+
+    /// Returns a layer by its id.
+    #[must_use]
+    pub fn layer(&self, id: LayerId) -> Option<Layer> {
+        self.layers().get(&id).cloned()
+    }
+
+    /// Returns all layers, by id.
+    #[must_use]
+    pub fn all_layers(&self) -> Vec<Layer> {
+        let mut layers: Vec<Layer> = self.layers().values().cloned().collect();
+        layers.sort_by_key(Layer::id);
+        layers
+    }
+
+    /// Returns the layer that an image layer was unpacked to before.
+    ///
+    /// A layer that had no opaque directories means the same everywhere and is found by `diff_id`
+    /// alone; one whose unpacking depended on the layers below is found at the same `chain` only.
+    #[must_use]
+    pub fn layer_by_diff_id(&self, diff_id: DiffId, chain: ChainId) -> Option<Layer> {
+        let layers = self.layers();
+        let mut matching = layers
+            .values()
+            .filter(|layer| layer.unpacks(diff_id, chain));
+        matching.next().cloned()
+    }
+
+    /// Returns which attributes the layers use.
+    #[must_use]
+    pub fn namespace(&self) -> XattrNamespace {
+        self.0.namespace
+    }
+
+    /// Returns the folder that the store is in.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.0.place.path
+    }
+
+    pub(crate) fn dir(&self) -> &OwnedFd {
+        &self.0.place.dir
+    }
+
+    pub(crate) fn umask(&self) -> u32 {
+        self.0.umask
+    }
+
+    fn layers(&self) -> MutexGuard<'_, HashMap<LayerId, Layer>> {
+        self.0.layers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Hands out an id that no layer has or ever had.
+    pub(crate) fn new_id(&self) -> Result<LayerId, SnapshotError> {
+        let mut ids = self.0.ids.lock().unwrap_or_else(PoisonError::into_inner);
+        ids.take(&self.0.place)
+    }
+
+    /// Makes the finished folder `tmp-<id>` the layer `id`.
+    pub(crate) fn publish(&self, id: LayerId, manifest: Manifest) -> Result<Layer, SnapshotError> {
+        let (dir, unfinished) = (self.dir(), unfinished_name(id));
+        let folder = fdio::open_dir(dir, unfinished.as_bytes()).at(&unfinished)?;
+        manifest::write(&folder, &manifest)?;
+        rustix::fs::renameat(dir, &unfinished, dir, id.to_string()).at(id)?;
+        let layer = Layer::new(id, Arc::clone(&self.0.place), manifest);
+        self.layers().insert(id, layer.clone());
+        Ok(layer)
+    }
+
+    /// Deletes an unfinished layer.
+    pub(crate) fn discard(&self, id: LayerId) {
+        let name = unfinished_name(id);
+        if let Err(error) = remove::remove_tree(self.dir(), name.as_bytes()) {
+            tracing::warn!(%error, name, "cannot remove an unfinished layer");
+        }
+    }
+}
+
+impl std::fmt::Debug for SnapshotStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("SnapshotStore").field(&self.path()).finish()
+    }
+}
+
+/// Returns the folder name of a layer that is being written.
+pub(crate) fn unfinished_name(id: LayerId) -> String {
+    format!("tmp-{id}")
+}

@@ -1,0 +1,175 @@
+//! Opening: the folder, its format, and one scan over what is in it.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use lamina_types::IoContext;
+use lamina_types::LayerId;
+use rustix::fs::Mode;
+use rustix::fs::OFlags;
+use rustix::io::Errno;
+use serde::Deserialize;
+use serde::Serialize;
+
+use super::StorePlace;
+use super::files;
+use super::manifest;
+use super::manifest::Manifest;
+use crate::SnapshotError;
+use crate::XattrNamespace;
+use crate::error::errno;
+use crate::fdio;
+use crate::remove;
+
+/// Version of everything below `layers/`.
+const VERSION: u32 = 1;
+
+const FORMAT_FILE: &str = "format";
+
+/// Folder that is the bottom of views which need one.
+pub(crate) const EMPTY_DIR: &str = "empty";
+
+/// Folders that another process left behind start with one of these.
+const UNFINISHED: [&str; 2] = ["tmp-", "dead-"];
+
+#[derive(Serialize, Deserialize)]
+struct Format {
+    version: u32,
+    xattrs: String,
+}
+
+pub(super) fn open_place(dir: &Path) -> Result<Arc<StorePlace>, SnapshotError> {
+    let path = std::path::absolute(dir).at(dir.display())?;
+    std::fs::create_dir_all(&path).at(path.display())?;
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let dir = rustix::fs::open(&path, flags, Mode::empty()).at(path.display())?;
+    // The kernel's own spelling, to recognise files of the store by where they are.
+    let path = std::fs::read_link(fdio::proc_path(&dir)).at(path.display())?;
+    Ok(Arc::new(StorePlace { path, dir }))
+}
+
+pub(super) fn check_format(
+    place: &StorePlace,
+    namespace: XattrNamespace,
+) -> Result<(), SnapshotError> {
+    let text = match files::read(&place.dir, FORMAT_FILE.as_bytes()) {
+        Ok(text) => text,
+        Err(error) if error.is_not_found() => return initialise(place, namespace),
+        Err(error) => return Err(error),
+    };
+    let wrong = |reason: String| SnapshotError::Format {
+        path: place.path.join(FORMAT_FILE).display().to_string(),
+        reason,
+    };
+    let format: Format =
+        serde_json::from_slice(&text).map_err(|error| wrong(format!("unreadable: {error}")))?;
+    if format.version != VERSION {
+        return Err(wrong(format!(
+            "version {} is not {VERSION}",
+            format.version
+        )));
+    }
+    if XattrNamespace::from_word(&format.xattrs) != Some(namespace) {
+        let reason = format!("made for {} attributes, not {namespace}", format.xattrs);
+        return Err(wrong(reason));
+    }
+    Ok(())
+}
+
+fn initialise(place: &StorePlace, namespace: XattrNamespace) -> Result<(), SnapshotError> {
+    let format = Format {
+        version: VERSION,
+        xattrs: namespace.word().to_owned(),
+    };
+    let text = serde_json::to_vec(&format).expect("a struct of plain fields serializes");
+    files::replace_durably(&place.dir, FORMAT_FILE, &text)
+}
+
+/// Makes the empty directory if it is missing.
+pub(super) fn make_empty_dir(place: &StorePlace) -> Result<(), SnapshotError> {
+    match rustix::fs::mkdirat(&place.dir, EMPTY_DIR, Mode::from_raw_mode(0o755)) {
+        Ok(()) | Err(Errno::EXIST) => Ok(()),
+        Err(error) => Err(errno(error, EMPTY_DIR)),
+    }
+}
+
+/// What is in the folder.
+pub(super) struct Contents {
+    pub(super) layers: Vec<(LayerId, Manifest)>,
+}
+
+pub(super) fn highest(contents: &Contents) -> u64 {
+    let ids = contents.layers.iter().map(|(id, _)| id.0);
+    ids.max().unwrap_or(0)
+}
+
+/// Reads all manifests and deletes what is unfinished or broken.
+pub(super) fn scan(place: &StorePlace) -> Result<Contents, SnapshotError> {
+    let mut layers = Vec::new();
+    for raw in fdio::read_names(&place.dir).at(place.path.display())? {
+        let Ok(name) = std::str::from_utf8(&raw.name) else {
+            continue;
+        };
+        if UNFINISHED.iter().any(|prefix| name.starts_with(prefix)) {
+            discard(place, name);
+        } else if let Some(id) = parse_id(name) {
+            match load(place, name) {
+                Ok(manifest) => layers.push((id, manifest)),
+                Err(error) => {
+                    tracing::warn!(layer = name, %error, "dropping a layer with a bad manifest");
+                    discard(place, name);
+                }
+            }
+        }
+    }
+    Ok(Contents { layers })
+}
+
+/// Accepts exactly the spelling that we write.
+fn parse_id(name: &str) -> Option<LayerId> {
+    let id: LayerId = name.parse().ok()?;
+    (id.to_string() == name).then_some(id)
+}
+
+fn load(place: &StorePlace, name: &str) -> Result<Manifest, SnapshotError> {
+    let folder = fdio::open_dir(&place.dir, name.as_bytes()).at(name)?;
+    let manifest = manifest::read(&folder)?;
+    fdio::open_dir(&folder, b"fs").at(name)?;
+    Ok(manifest)
+}
+
+fn discard(place: &StorePlace, name: &str) {
+    if let Err(error) = remove::remove_tree(&place.dir, name.as_bytes()) {
+        tracing::warn!(name, %error, "cannot remove what an earlier process left");
+    }
+}
+
+/// Returns the process's file mode creation mask; everything if it cannot be told, which costs a
+/// `chmod` per new file and nothing else.
+pub(super) fn umask() -> u32 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("Umask:"));
+    line.and_then(|mask| u32::from_str_radix(mask.trim(), 8).ok())
+        .unwrap_or(0o777)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_our_own_spelling_is_an_id() {
+        for (name, id) in [
+            ("1", Some(1)),
+            ("ff", Some(255)),
+            ("FF", None),
+            ("01", None),
+            ("+1", None),
+            ("", None),
+            ("empty", None),
+            ("next", None),
+        ] {
+            assert_eq!(parse_id(name), id.map(LayerId), "{name}");
+        }
+    }
+}

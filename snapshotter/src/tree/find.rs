@@ -1,0 +1,147 @@
+//! One component in a list of merged directories.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use lamina_types::LayerId;
+use rustix::fs::FileType;
+use rustix::io::Result;
+
+use crate::XattrNamespace;
+use crate::fdio;
+use crate::fdio::RawName;
+use crate::fdio::RawStat;
+use crate::xattrs::Target;
+
+/// One of the directories that merge at some place.
+#[derive(Clone)]
+pub(crate) struct Part {
+    pub(crate) fd: Arc<OwnedFd>,
+    source: Source,
+}
+
+#[derive(Clone, Copy)]
+enum Source {
+    /// Sealed: never opaque.
+    Layer(LayerId),
+    /// Being written: its directories may be opaque.
+    Upper(XattrNamespace),
+}
+
+impl Part {
+    pub(crate) fn sealed(fd: Arc<OwnedFd>, layer: LayerId) -> Self {
+        let source = Source::Layer(layer);
+        Self { fd, source }
+    }
+
+    pub(crate) fn upper(fd: Arc<OwnedFd>, namespace: XattrNamespace) -> Self {
+        let source = Source::Upper(namespace);
+        Self { fd, source }
+    }
+
+    /// Returns the sealed layer that this is in; `None` for the active one.
+    pub(crate) fn layer(&self) -> Option<LayerId> {
+        match self.source {
+            Source::Layer(layer) => Some(layer),
+            Source::Upper(_) => None,
+        }
+    }
+
+    fn with_fd(&self, fd: OwnedFd) -> Self {
+        Self {
+            fd: Arc::new(fd),
+            source: self.source,
+        }
+    }
+
+    /// Says whether this directory, in which `fd` was opened, hides those below it.
+    fn hides_below(&self) -> Result<bool> {
+        match self.source {
+            Source::Layer(_) => Ok(false),
+            Source::Upper(namespace) => is_opaque(&self.fd, namespace),
+        }
+    }
+}
+
+/// Says whether the directory behind `fd` hides whatever lies below it.
+pub(crate) fn is_opaque(fd: &OwnedFd, namespace: XattrNamespace) -> Result<bool> {
+    let value = Target::opened(fd).get(namespace.opaque().as_bytes())?;
+    Ok(value.as_deref() == Some(b"y"))
+}
+
+/// What a name means in merged directories.
+pub(crate) enum Found {
+    /// A directory, and all that merges there, topmost first.
+    Directory(Vec<Part>),
+    /// Anything else, with the directory that holds it.
+    Other { part: Part, raw: RawStat },
+}
+
+/// Looks `name` up in `parts`, topmost first; `None` if there is no such name or it is deleted.
+pub(crate) fn find(parts: &[Part], name: &[u8]) -> Result<Option<Found>> {
+    let mut merged = Vec::new();
+    for part in parts {
+        let Some(raw) = fdio::stat_at(&part.fd, name)? else {
+            continue;
+        };
+        if !raw.is_dir() {
+            if merged.is_empty() && !raw.is_whiteout() {
+                let part = part.clone();
+                return Ok(Some(Found::Other { part, raw }));
+            }
+            break;
+        }
+        let child = part.with_fd(fdio::open_dir(&part.fd, name)?);
+        let last = child.hides_below()?;
+        merged.push(child);
+        if last {
+            break;
+        }
+    }
+    Ok((!merged.is_empty()).then_some(Found::Directory(merged)))
+}
+
+/// Lists the names that `parts` show together, sorted, without deleted ones.
+pub(crate) fn read_merged(parts: &[Part]) -> Result<Vec<Vec<u8>>> {
+    let shown = read_merged_kinds(parts)?;
+    Ok(shown.into_iter().map(|shown| shown.name).collect())
+}
+
+/// A name that merged directories show.
+pub(crate) struct Shown {
+    pub(crate) name: Vec<u8>,
+    /// Which of the directories has it, counted from the top.
+    pub(crate) part: usize,
+    pub(crate) is_dir: bool,
+}
+
+/// As [`read_merged`], with what and where the names are; asks for no more than `getdents` says.
+pub(crate) fn read_merged_kinds(parts: &[Part]) -> Result<Vec<Shown>> {
+    let mut names: BTreeMap<Vec<u8>, Option<Shown>> = BTreeMap::new();
+    for (index, part) in parts.iter().enumerate() {
+        for raw in fdio::read_names(&part.fd)? {
+            if let Entry::Vacant(place) = names.entry(raw.name.clone()) {
+                place.insert(shown_as(part, index, raw)?);
+            }
+        }
+    }
+    Ok(names.into_values().flatten().collect())
+}
+
+/// Returns what a name of one directory shows; `None` if it deletes.
+fn shown_as(part: &Part, index: usize, raw: RawName) -> Result<Option<Shown>> {
+    let mut is_dir = raw.hint == FileType::Directory;
+    if raw.may_be_whiteout() {
+        match fdio::stat_at(&part.fd, &raw.name)? {
+            Some(stat) if !stat.is_whiteout() => is_dir = stat.is_dir(),
+            _ => return Ok(None),
+        }
+    }
+    Ok(Some(Shown {
+        name: raw.name,
+        part: index,
+        is_dir,
+    }))
+}

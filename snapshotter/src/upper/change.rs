@@ -1,0 +1,222 @@
+//! Changing metadata, and the copies that this needs first.
+
+use std::fs::File;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use lamina_types::FileKind;
+use lamina_types::IoContext;
+use lamina_types::RootedPath;
+use lamina_types::Stat;
+use rustix::fs::AtFlags;
+use rustix::fs::FileType;
+use rustix::fs::Mode;
+use rustix::fs::OFlags;
+use rustix::io::Errno;
+
+use super::Upper;
+use super::WriteDir;
+use crate::SnapshotError;
+use crate::error::errno;
+use crate::fdio;
+use crate::fdio::RawStat;
+use crate::links::Place;
+use crate::metadata;
+use crate::metadata::MetadataChange;
+use crate::tree::Found;
+use crate::tree::find;
+
+impl WriteDir {
+    /// Sets what is `Some` in `change`, in the order owner, xattrs, mode, times; copies the entry up
+    /// first; never follows it. A file shared with a sealed layer gets a copy of its own first.
+    ///
+    /// # Errors
+    /// `ENOENT`, or what the host's file system says.
+    pub fn set_metadata(&self, name: &[u8], change: &MetadataChange) -> Result<(), SnapshotError> {
+        let path = self.check(name)?;
+        if change.is_empty() {
+            return Ok(());
+        }
+        let Some(raw) = self.bring_up(name, &path)? else {
+            return self.open_dir(name)?.set_own_metadata(change);
+        };
+        let fd = fdio::open_path(self.ensure()?, name).at(&path)?;
+        Ok(metadata::apply(&fd, raw.kind(), change).at(&path)?)
+    }
+
+    /// As [`WriteDir::set_metadata`], for a file that [`WriteDir::create_file`] of this layer returned:
+    /// saves the look-up.
+    ///
+    /// # Errors
+    /// What the host's file system says.
+    pub fn set_file_metadata(
+        &self,
+        file: &File,
+        change: &MetadataChange,
+    ) -> Result<(), SnapshotError> {
+        self.upper().check_unsealed(self.path())?;
+        Ok(metadata::apply(file, FileKind::File, change).at(self.path())?)
+    }
+
+    /// Sets what is `Some` in `change` on this directory itself.
+    ///
+    /// # Errors
+    /// What the host's file system says.
+    pub fn set_own_metadata(&self, change: &MetadataChange) -> Result<(), SnapshotError> {
+        let path = self.path();
+        self.upper().check_unsealed(path)?;
+        if change.is_empty() {
+            return Ok(());
+        }
+        let fd = self.ensure()?;
+        self.upper().mark_explicit(path);
+        Ok(metadata::apply(fd, FileKind::Directory, change).at(path)?)
+    }
+
+    /// Gives this directory the metadata of `stat` as one that is only passed through.
+    pub(crate) fn imply(&self, stat: &Stat) -> Result<(), SnapshotError> {
+        let path = self.path();
+        self.upper().mark_implied(path);
+        let change = MetadataChange::all_of(stat);
+        Ok(metadata::apply(self.ensure()?, FileKind::Directory, &change).at(path)?)
+    }
+
+    /// Sets the modification time of this directory without saying that the layer is about it: after
+    /// its content was changed, for views that should not show when.
+    ///
+    /// # Errors
+    /// What the host's file system says.
+    pub fn restore_own_mtime(&self, mtime_ns: i128) -> Result<(), SnapshotError> {
+        self.upper().check_unsealed(self.path())?;
+        Ok(metadata::set_mtime(self.ensure()?, mtime_ns).at(self.path())?)
+    }
+
+    /// Makes sure that `name` is in the upper and shared with no sealed layer; `None` if it is a
+    /// directory.
+    fn bring_up(&self, name: &[u8], path: &RootedPath) -> Result<Option<RawStat>, SnapshotError> {
+        let above = match self.made() {
+            Some(dir) => fdio::stat_at(dir, name).at(path)?,
+            None => None,
+        };
+        match above {
+            Some(raw) if raw.is_whiteout() => Err(errno(Errno::NOENT, path)),
+            Some(raw) if raw.is_dir() => Ok(None),
+            Some(raw) => {
+                self.upper().break_link(raw.inode(), path)?;
+                Ok(Some(raw))
+            }
+            None => match find(&self.0.lower, name).at(path)? {
+                None => Err(errno(Errno::NOENT, path)),
+                Some(Found::Directory(_)) => Ok(None),
+                Some(Found::Other { part, raw }) => {
+                    let dir = self.ensure()?;
+                    let staged = self.upper().stage_copy(&part.fd, name, &raw, path)?;
+                    self.upper().move_staged(&staged, dir, name, path)?;
+                    Ok(Some(raw))
+                }
+            },
+        }
+    }
+}
+
+impl Upper {
+    /// Gives the names of a sealed layer's inode a copy of their own.
+    fn break_link(&self, inode: u64, path: &RootedPath) -> Result<(), SnapshotError> {
+        let Some(places) = self.links().take(inode) else {
+            return Ok(());
+        };
+        let still = |(dir, name): &Place| {
+            let dir = Arc::clone(self.dir(dir).ok()?.ensure().ok()?);
+            let raw = fdio::stat_at(&dir, name).ok().flatten();
+            raw.filter(|raw| raw.inode() == inode).map(|raw| (dir, raw))
+        };
+        let mut names = places
+            .iter()
+            .filter_map(|place| still(place).map(|(dir, raw)| (dir, &place.1, raw)));
+        let Some((dir, name, raw)) = names.next() else {
+            return Ok(());
+        };
+        let staged = self.stage_copy(&dir, name, &raw, path)?;
+        for (other_dir, other_name, _) in names {
+            let again = self.staged_name();
+            let flags = AtFlags::empty();
+            rustix::fs::linkat(&self.0.staging, &staged, &self.0.staging, &again, flags)
+                .at(path)?;
+            self.move_staged(&again, &other_dir, other_name, path)?;
+        }
+        self.move_staged(&staged, &dir, name, path)
+    }
+
+    /// Ends all sharing with sealed layers, before something writes to files in place.
+    pub(crate) fn break_all_links(&self) -> Result<(), SnapshotError> {
+        for inode in self.links().shared_inodes() {
+            self.break_link(inode, &RootedPath::root())?;
+        }
+        Ok(())
+    }
+
+    fn staged_name(&self) -> String {
+        format!("new-{}", self.0.staged.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Copies `name`, which is not a directory, with all its metadata to the staging place.
+    fn stage_copy(
+        &self,
+        dir: &OwnedFd,
+        name: &[u8],
+        raw: &RawStat,
+        path: &RootedPath,
+    ) -> Result<String, SnapshotError> {
+        let stat = metadata::stat_of_name(dir, name, raw).at(path)?;
+        let staged = self.staged_name();
+        let staging = &self.0.staging;
+        match stat.kind {
+            FileKind::File => copy_file(dir, name, staging, &staged, path)?,
+            FileKind::Symlink => {
+                let target = stat.link_target.as_slice();
+                rustix::fs::symlinkat(target, staging, &staged).at(path)?;
+            }
+            kind => {
+                let device = rustix::fs::makedev(stat.device.major, stat.device.minor);
+                let mode = Mode::from_raw_mode(stat.mode);
+                rustix::fs::mknodat(staging, &staged, file_type(kind), mode, device).at(path)?;
+            }
+        }
+        let fd = fdio::open_path(staging, staged.as_bytes()).at(path)?;
+        metadata::apply(&fd, stat.kind, &MetadataChange::all_of(&stat)).at(path)?;
+        Ok(staged)
+    }
+
+    fn move_staged(
+        &self,
+        staged: &str,
+        dir: &OwnedFd,
+        name: &[u8],
+        path: &RootedPath,
+    ) -> Result<(), SnapshotError> {
+        Ok(rustix::fs::renameat(&self.0.staging, staged, dir, name).at(path)?)
+    }
+}
+
+fn file_type(kind: FileKind) -> FileType {
+    match kind {
+        FileKind::Fifo => FileType::Fifo,
+        FileKind::CharDevice => FileType::CharacterDevice,
+        FileKind::BlockDevice => FileType::BlockDevice,
+        _ => FileType::Socket,
+    }
+}
+
+fn copy_file(
+    dir: &OwnedFd,
+    name: &[u8],
+    to_dir: &OwnedFd,
+    to_name: &str,
+    path: &RootedPath,
+) -> Result<(), SnapshotError> {
+    let from = File::from(fdio::open_data(dir, name).at(path)?);
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+    let to = rustix::fs::openat(to_dir, to_name, flags, Mode::from_raw_mode(0o600)).at(path)?;
+    Ok(crate::fdio::copy_data(&from, &File::from(to)).at(path)?)
+}

@@ -1,0 +1,258 @@
+//! One directory of the merged view, as something to write to.
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::OnceLock;
+use std::sync::PoisonError;
+
+use lamina_types::FileKind;
+use lamina_types::IoContext;
+use lamina_types::RootedPath;
+use rustix::fs::Mode;
+use rustix::io::Errno;
+
+use super::Upper;
+use crate::SnapshotError;
+use crate::error::errno;
+use crate::fdio;
+use crate::metadata;
+use crate::metadata::MetadataChange;
+use crate::tree::Entry;
+use crate::tree::Found;
+use crate::tree::Part;
+use crate::tree::Tree;
+use crate::tree::find;
+use crate::tree::is_opaque;
+
+/// The longest path that can be written; the kernel's own limit for a path in one call.
+const MAX_PATH_BYTES: usize = 4096;
+
+/// A directory of the merged view. It is copied up when it is first written to.
+///
+/// A name is a single component. What makes an entry fails with `EEXIST` if the view has the name
+/// already. After [`WriteDir::remove`] of a directory, what was opened at or below it is of no use.
+#[derive(Clone)]
+pub struct WriteDir(pub(super) Arc<DirInner>);
+
+pub(super) struct DirInner {
+    upper: Upper,
+    path: RootedPath,
+    /// The directory that this one is in; `None` for the root.
+    parent: Option<WriteDir>,
+    /// Sealed directories that merge here, topmost first.
+    pub(super) lower: Arc<[Part]>,
+    /// The directory in the upper, once it is there.
+    made: OnceLock<Arc<OwnedFd>>,
+    making: Mutex<()>,
+}
+
+impl WriteDir {
+    pub(super) fn make_root(upper: &Upper) -> Result<Self, SnapshotError> {
+        let inner = DirInner {
+            upper: upper.clone(),
+            path: RootedPath::root(),
+            parent: None,
+            lower: upper.lower().root_parts()?,
+            made: OnceLock::from(Arc::clone(upper.root_fd())),
+            making: Mutex::default(),
+        };
+        Ok(Self(Arc::new(inner)))
+    }
+
+    fn make_child(&self, path: RootedPath, lower: Arc<[Part]>, made: Option<OwnedFd>) -> Self {
+        Self(Arc::new(DirInner {
+            upper: self.0.upper.clone(),
+            path,
+            parent: Some(self.clone()),
+            lower,
+            made: made
+                .map(|fd| OnceLock::from(Arc::new(fd)))
+                .unwrap_or_default(),
+            making: Mutex::default(),
+        }))
+    }
+
+    /// Notes the directory that was just made at `path`; nothing below it shows through.
+    pub(super) fn adopt_new(&self, path: RootedPath, fd: OwnedFd) -> Result<Self, SnapshotError> {
+        let key = path.clone();
+        let lower: Arc<[Part]> = Arc::new([]);
+        self.upper()
+            .intern(&key, || Ok(self.make_child(path, lower, Some(fd))))
+    }
+
+    /// Returns the directory that holds this one; `None` for the root.
+    pub(super) fn parent(&self) -> Option<&Self> {
+        self.0.parent.as_ref()
+    }
+
+    /// Returns the path of the directory, without symlinks.
+    #[must_use]
+    pub fn path(&self) -> &RootedPath {
+        &self.0.path
+    }
+
+    /// Returns the merged view that this directory is in.
+    pub(crate) fn tree(&self) -> &Tree {
+        self.0.upper.tree()
+    }
+
+    pub(super) fn upper(&self) -> &Upper {
+        &self.0.upper
+    }
+
+    /// Returns the path of `name`, after checking that it is one component and can be written.
+    pub(super) fn check(&self, name: &[u8]) -> Result<RootedPath, SnapshotError> {
+        let path = self.child_path(name)?;
+        self.upper().check_unsealed(&path)?;
+        Ok(path)
+    }
+
+    fn child_path(&self, name: &[u8]) -> Result<RootedPath, SnapshotError> {
+        if !fdio::is_plain_name(name) {
+            let name = String::from_utf8_lossy(name).into_owned();
+            return Err(SnapshotError::BadName { name });
+        }
+        let length = self.path().as_bytes().len() + 1 + name.len();
+        if length > MAX_PATH_BYTES {
+            return Err(errno(Errno::NAMETOOLONG, self.path()));
+        }
+        Ok(self.path().join(name))
+    }
+
+    /// Returns the merged entry `name`, not following it; `None` if the view has none.
+    ///
+    /// # Errors
+    /// [`SnapshotError::BadName`], or what the host's file system says.
+    pub fn lookup(&self, name: &[u8]) -> Result<Option<Entry>, SnapshotError> {
+        self.child_path(name)?;
+        match find(&self.parts(), name).at(self.path())? {
+            Some(found) => {
+                Entry::from_found(self.upper().tree(), self.path(), name, found).map(Some)
+            }
+            None => Ok(None),
+        }
+    }
+
+    /// Returns this directory as an entry.
+    ///
+    /// # Errors
+    /// What the host's file system says.
+    pub fn entry(&self) -> Result<Entry, SnapshotError> {
+        let parts = self.parts().into();
+        Entry::directory(self.upper().tree(), self.path().clone(), parts)
+    }
+
+    fn parts(&self) -> Vec<Part> {
+        let namespace = self.upper().store().namespace();
+        let made = self.made().map(|fd| Part::upper(Arc::clone(fd), namespace));
+        made.into_iter()
+            .chain(self.0.lower.iter().cloned())
+            .collect()
+    }
+
+    /// Returns the directory in the upper, if it is there.
+    pub(super) fn made(&self) -> Option<&Arc<OwnedFd>> {
+        self.0.made.get()
+    }
+
+    /// Opens an existing child directory, not following links.
+    ///
+    /// # Errors
+    /// `ENOENT`, `ENOTDIR`.
+    pub fn open_dir(&self, name: &[u8]) -> Result<Self, SnapshotError> {
+        let path = self.child_path(name)?;
+        self.upper()
+            .intern(&path, || self.find_dir(name, path.clone()))
+    }
+
+    fn find_dir(&self, name: &[u8], path: RootedPath) -> Result<Self, SnapshotError> {
+        let above = match self.made() {
+            Some(fd) => fdio::stat_at(fd, name).at(&path)?.map(|raw| (fd, raw)),
+            None => None,
+        };
+        match above {
+            None => {
+                let lower = self.find_lower(name, &path)?;
+                let lower = lower.ok_or_else(|| errno(Errno::NOENT, &path))??;
+                Ok(self.make_child(path, lower, None))
+            }
+            Some((fd, raw)) if raw.is_dir() => {
+                let fd = fdio::open_dir_readable(fd, name).at(&path)?;
+                let lower = self.merging_below(name, &fd, &path)?;
+                Ok(self.make_child(path, lower, Some(fd)))
+            }
+            Some((_, raw)) if raw.is_whiteout() => Err(errno(Errno::NOENT, &path)),
+            Some(_) => Err(errno(Errno::NOTDIR, &path)),
+        }
+    }
+
+    /// Looks for directories of sealed layers at `name`: none at all, something else (an inner
+    /// `ENOTDIR`), or those that merge.
+    #[expect(clippy::type_complexity, reason = "three outcomes, used twice")]
+    fn find_lower(
+        &self,
+        name: &[u8],
+        path: &RootedPath,
+    ) -> Result<Option<Result<Arc<[Part]>, SnapshotError>>, SnapshotError> {
+        Ok(match find(&self.0.lower, name).at(path)? {
+            None => None,
+            Some(Found::Directory(parts)) => Some(Ok(parts.into())),
+            Some(Found::Other { .. }) => Some(Err(errno(Errno::NOTDIR, path))),
+        })
+    }
+
+    /// Returns the sealed directories that merge with `fd`, which is `name` in the upper.
+    fn merging_below(
+        &self,
+        name: &[u8],
+        fd: &OwnedFd,
+        path: &RootedPath,
+    ) -> Result<Arc<[Part]>, SnapshotError> {
+        if self.0.lower.is_empty() {
+            return Ok(Arc::new([]));
+        }
+        if is_opaque(fd, self.upper().store().namespace()).at(path)? {
+            return Ok(Arc::new([]));
+        }
+        match self.find_lower(name, path)? {
+            Some(Ok(parts)) => Ok(parts),
+            _ => Ok(Arc::new([])),
+        }
+    }
+
+    /// Returns the directory in the upper, copying it and its parents up if they are not there.
+    pub(super) fn ensure(&self) -> Result<&Arc<OwnedFd>, SnapshotError> {
+        if let Some(fd) = self.made() {
+            return Ok(fd);
+        }
+        let parent = self.parent().expect("the root is always in the upper");
+        let above = parent.ensure()?;
+        let making = self.0.making.lock();
+        let _making = making.unwrap_or_else(PoisonError::into_inner);
+        if let Some(fd) = self.made() {
+            return Ok(fd);
+        }
+        let fd = self.copy_up(above)?;
+        Ok(self.0.made.get_or_init(|| Arc::new(fd)))
+    }
+
+    /// Makes the directory in the upper with the metadata that the lower shows.
+    fn copy_up(&self, above: &OwnedFd) -> Result<OwnedFd, SnapshotError> {
+        let path = self.path();
+        self.upper().check_unsealed(path)?;
+        let name = path.file_name().expect("the root is always in the upper");
+        let stat = match self.0.lower.first() {
+            Some(top) => metadata::stat_of_dir(&top.fd).at(path)?,
+            None => return Err(errno(Errno::NOENT, path)),
+        };
+        // The directory above did not change in the view, so its time must not either.
+        let above_mtime_ns = fdio::stat_fd(above).at(path)?.mtime_ns();
+        rustix::fs::mkdirat(above, name, Mode::from_raw_mode(0o700)).at(path)?;
+        metadata::set_mtime(above, above_mtime_ns).at(path)?;
+        let fd = fdio::open_dir_readable(above, name).at(path)?;
+        let change = MetadataChange::all_of(&stat);
+        metadata::apply(&fd, FileKind::Directory, &change).at(path)?;
+        Ok(fd)
+    }
+}

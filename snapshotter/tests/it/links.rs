@@ -1,0 +1,172 @@
+//! Copy by link: nobody may notice, and no sealed file may change.
+
+use std::io::Read as _;
+
+use lamina_snapshotter::Entry;
+use lamina_snapshotter::Follow;
+use lamina_snapshotter::LayerStack;
+use lamina_snapshotter::MetadataChange;
+use lamina_snapshotter::Mounter as _;
+use rustix::io::Errno;
+
+use crate::support::Fixture;
+use crate::support::commit;
+use crate::support::host_path;
+use crate::support::path;
+use crate::support::picture;
+use crate::support::summary;
+use crate::support::write;
+
+fn entry(stack: &LayerStack, at: &str) -> Entry {
+    stack.tree().lookup(&path(at), Follow::Parents).unwrap()
+}
+
+fn text(entry: &Entry) -> String {
+    let mut text = String::new();
+    entry.open().unwrap().read_to_string(&mut text).unwrap();
+    text
+}
+
+fn source(fixture: &Fixture) -> LayerStack {
+    fixture.stack(&LayerStack::empty(), |root| {
+        write(root, "f", "text")?;
+        write(root, "g", &"large ".repeat(10_000))
+    })
+}
+
+#[test]
+fn a_link_uses_no_space_and_is_noted() {
+    let fixture = Fixture::new();
+    let from = source(&fixture);
+    let to = fixture.stack(&LayerStack::empty(), |root| {
+        root.link_from(b"copy", &entry(&from, "/g"))
+    });
+    let (origin, copy) = (entry(&from, "/g").origin(), entry(&to, "/copy").origin());
+    assert_eq!((origin.device, origin.inode), (copy.device, copy.inode));
+    let empty = fixture.layer(&LayerStack::empty(), |_| Ok(()));
+    assert_eq!(to.layers()[0].usage_bytes(), empty.usage_bytes());
+    assert!(from.layers()[0].usage_bytes() >= 60_000);
+}
+
+#[test]
+fn a_link_that_would_give_an_inode_two_names_in_a_view_is_refused() {
+    let fixture = Fixture::new();
+    let from = source(&fixture);
+    let linked = fixture.stack(&LayerStack::empty(), |root| {
+        root.link_from(b"copy", &entry(&from, "/f"))
+    });
+    let origin = entry(&from, "/f").origin();
+    for (what, lower) in [("its own layer", &from), ("a layer that links", &linked)] {
+        let active = fixture.store.prepare(lower).unwrap();
+        assert!(!active.may_link_from(&origin), "{what}");
+        let root = active.writer().root().unwrap();
+        let error = root.link_from(b"new", &entry(&from, "/f")).unwrap_err();
+        assert_eq!(error.errno(), Some(Errno::XDEV.raw_os_error()), "{what}");
+        assert!(root.lookup(b"new").unwrap().is_none(), "{what}");
+    }
+    let active = fixture.store.prepare(&LayerStack::empty()).unwrap();
+    let root = active.writer().root().unwrap();
+    assert!(active.may_link_from(&origin));
+    root.link_from(b"one", &entry(&from, "/f")).unwrap();
+    assert!(!active.may_link_from(&origin));
+    let again = root.link_from(b"two", &entry(&from, "/f")).unwrap_err();
+    assert_eq!(again.errno(), Some(Errno::XDEV.raw_os_error()));
+    let relative = root
+        .link_from(b"two", &entry(&linked, "/copy"))
+        .unwrap_err();
+    assert_eq!(relative.errno(), Some(Errno::XDEV.raw_os_error()));
+}
+
+#[test]
+fn a_file_of_nobody_is_refused() {
+    let fixture = Fixture::new();
+    let file = tempfile::tempfile().unwrap();
+    let active = fixture.store.prepare(&LayerStack::empty()).unwrap();
+    let root = active.writer().root().unwrap();
+    let error = root.link(b"x", &file.into()).unwrap_err();
+    assert_eq!(error.errno(), Some(Errno::XDEV.raw_os_error()));
+}
+
+#[test]
+fn a_change_of_a_link_never_reaches_the_sealed_file() {
+    let fixture = Fixture::new();
+    let from = source(&fixture);
+    let before = picture::of_tree(&from.tree());
+    let to = fixture.stack(&LayerStack::empty(), |root| {
+        root.link_from(b"one", &entry(&from, "/f"))?;
+        let one = root.lookup(b"one")?.unwrap();
+        root.link_from(b"two", &one)?;
+        let change = MetadataChange {
+            mode: Some(0o600),
+            mtime_ns: Some(7),
+            ..MetadataChange::default()
+        };
+        root.set_metadata(b"one", &change)
+    });
+    assert_eq!(picture::of_tree(&from.tree()), before);
+    let (one, two) = (entry(&to, "/one"), entry(&to, "/two"));
+    assert_eq!((one.stat().mode, one.stat().mtime_ns), (0o600, 7));
+    assert_eq!(one.origin(), two.origin(), "still hard links of each other");
+    assert_eq!(text(&two), "text");
+    assert_eq!(summary(&to.layers()[0]), ["(/)", "/one", "/two=/one"]);
+    // Nothing is shared any more, so the source may be linked on top.
+    let active = fixture.store.prepare(&to).unwrap();
+    assert!(active.may_link_from(&entry(&from, "/f").origin()));
+}
+
+#[test]
+fn a_mount_writes_to_copies() {
+    let fixture = Fixture::new();
+    let Some(overlay) = fixture.overlay("writing to links") else {
+        return;
+    };
+    let from = source(&fixture);
+    let before = picture::of_tree(&from.tree());
+    let active = fixture.store.prepare(&LayerStack::empty()).unwrap();
+    let root = active.writer().root().unwrap();
+    root.link_from(b"f", &entry(&from, "/f")).unwrap();
+    let mount = overlay.mount_active(&active).unwrap();
+    std::fs::write(host_path(&mount.fd).join("f"), "other").unwrap();
+    drop(mount);
+    drop(root);
+    let to = LayerStack::new([commit(active)]);
+    assert_eq!(picture::of_tree(&from.tree()), before);
+    assert_eq!(text(&entry(&to, "/f")), "other");
+}
+
+#[test]
+fn layers_that_share_inodes_show_different_ones_to_a_process() {
+    use std::os::unix::fs::MetadataExt as _;
+    let fixture = Fixture::new();
+    let Some(overlay) = fixture.overlay("shared inodes") else {
+        return;
+    };
+    let from = source(&fixture);
+    let linked = fixture.stack(&LayerStack::empty(), |root| {
+        write(root, "own", "x")?;
+        root.whiteout(b"nothing")?;
+        let dir = root.make_dir(b"d", 0o711)?;
+        dir.link_from(b"copy", &entry(&from, "/f"))
+    });
+    let both = LayerStack::new([from.layers()[0].clone(), linked.layers()[0].clone()]);
+    let view = overlay.mount_view(&both).unwrap();
+    let root = host_path(&view.fd);
+    let one = std::fs::metadata(root.join("f")).unwrap();
+    let two = std::fs::metadata(root.join("d/copy")).unwrap();
+    assert_ne!(one.ino(), two.ino());
+    assert_eq!(picture::of_tree(&both.tree()), picture::of_mount(&view.fd));
+}
+
+#[test]
+fn exports_see_hard_links_within_the_layer_only() {
+    let fixture = Fixture::new();
+    let from = source(&fixture);
+    let layer = fixture.layer(&LayerStack::empty(), |root| {
+        root.link_from(b"a", &entry(&from, "/f"))?;
+        write(root, "b", "own")?;
+        let own = root.lookup(b"b")?.unwrap();
+        root.link_from(b"c", &own)?;
+        root.link(b"d", &own.path_fd()?)
+    });
+    assert_eq!(summary(&layer), ["(/)", "/a", "/b", "/c=/b", "/d=/b"]);
+}

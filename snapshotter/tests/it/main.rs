@@ -1,0 +1,18 @@
+//! Behaviour of layers, stacks and trees, with the kernel's overlayfs as the oracle.
+//!
+//! Tests that need what the machine lacks print `skipped:` and the reason.
+
+#![expect(clippy::unwrap_used, reason = "a helper that fails fails its test")]
+
+mod digest;
+mod golden;
+mod links;
+mod lookup;
+mod merge;
+mod mounts;
+mod oracle;
+mod speed;
+mod store;
+mod support;
+mod upper;
+mod userns;

@@ -1,0 +1,43 @@
+//! The oracle tests once more, as root of a user namespace: `user.overlay.*` and `userxattr`.
+
+use std::process::Command;
+
+use crate::support;
+use crate::support::skipped;
+
+#[test]
+fn the_oracle_agrees_in_a_user_namespace() {
+    if support::in_user_namespace() {
+        return;
+    }
+    let program = std::env::current_exe().unwrap();
+    let possible = Command::new("unshare").args(["-Urm", "true"]).output();
+    match possible {
+        Err(error) => return skipped("user namespace", &format!("unshare: {error}")),
+        Ok(output) if !output.status.success() => {
+            let reason = String::from_utf8_lossy(&output.stderr).into_owned();
+            return skipped("user namespace", reason.trim());
+        }
+        Ok(_) => {}
+    }
+    let output = Command::new("unshare")
+        .args(["-Urm"])
+        .arg(program)
+        .args([
+            "--nocapture",
+            "oracle::",
+            "mounts::",
+            "links::",
+            "store::",
+            "merge::",
+        ])
+        .env(support::USER_NAMESPACE, "1")
+        .output()
+        .unwrap();
+    let (out, err) = (
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr),
+    );
+    assert!(output.status.success(), "{out}\n{err}");
+    assert!(!err.contains("skipped:"), "{err}");
+}
