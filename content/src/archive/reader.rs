@@ -1,0 +1,397 @@
+//! Reading a tar as a stream, with bounds on everything that must be remembered.
+//!
+//! Understood: old, ustar, star and GNU headers, GNU long names, PAX records, sparse files of all
+//! kinds (as Go's reader, whose verdicts images are made for).
+
+use std::collections::BTreeMap;
+use std::io;
+use std::io::Read;
+
+use lamina_types::DeviceNumber;
+
+use super::BLOCK;
+use super::Entry;
+use super::EntryKind;
+use super::MAX_EXTENSION_BYTES;
+use super::XATTR_PREFIX;
+use super::number;
+use super::pax;
+use super::sparse;
+use super::sparse::Piece;
+use crate::ContentError;
+
+/// Reads a tar entry by entry.
+pub(crate) struct TarReader<R> {
+    input: R,
+    /// Stored bytes of the current entry that were not read yet, without padding.
+    stored: u64,
+    /// Padding after them.
+    padding: u64,
+    /// Data runs of the current file, if it has holes.
+    pieces: Option<Vec<Piece>>,
+}
+
+/// What extension headers said about the next entry.
+#[derive(Default)]
+struct Extensions {
+    long_path: Option<Vec<u8>>,
+    long_link: Option<Vec<u8>>,
+    records: BTreeMap<Vec<u8>, Vec<u8>>,
+    /// PAX 0.0 repeats two keys instead of writing a list.
+    sparse_list: Vec<u8>,
+}
+
+/// Reads until `buffer` is full.
+///
+/// # Errors
+/// If the input ends or fails.
+pub(super) fn read_exact(input: &mut impl Read, buffer: &mut [u8]) -> Result<(), ContentError> {
+    input.read_exact(buffer).map_err(stream_error)
+}
+
+fn stream_error(source: io::Error) -> ContentError {
+    ContentError::Stream {
+        what: "tar stream",
+        source,
+    }
+}
+
+impl<R: Read> TarReader<R> {
+    /// Starts at the first header.
+    pub(crate) fn new(input: R) -> Self {
+        Self {
+            input,
+            stored: 0,
+            padding: 0,
+            pieces: None,
+        }
+    }
+
+    /// Returns the next entry, skipping what is left of the one before; `None` at the end.
+    ///
+    /// # Errors
+    /// If a header breaks the format or its bounds, or the input ends inside an entry.
+    pub(crate) fn next_entry(&mut self) -> Result<Option<Entry>, ContentError> {
+        let mut extensions = Extensions::default();
+        loop {
+            self.skip_data()?;
+            let Some(block) = self.read_header()? else {
+                return Ok(None);
+            };
+            let size = size_of(&block)?;
+            match block[156] {
+                b'L' => extensions.long_path = Some(self.read_long_name(size)?),
+                b'K' => extensions.long_link = Some(self.read_long_name(size)?),
+                b'x' => extensions.add(pax::parse(&self.read_extension(size)?)?),
+                b'g' => drop(self.read_extension(size)?),
+                _ => return self.finish_entry(&block, size, extensions).map(Some),
+            }
+        }
+    }
+
+    /// Reads the header block at a block boundary; `None` for the end mark or the end of input.
+    fn read_header(&mut self) -> Result<Option<[u8; BLOCK]>, ContentError> {
+        let mut block = [0; BLOCK];
+        let mut filled = 0;
+        while filled < BLOCK {
+            let count = self
+                .input
+                .read(&mut block[filled..])
+                .map_err(stream_error)?;
+            if count == 0 && filled == 0 {
+                return Ok(None);
+            }
+            if count == 0 {
+                return Err(stream_error(io::ErrorKind::UnexpectedEof.into()));
+            }
+            filled += count;
+        }
+        if block.iter().all(|byte| *byte == 0) {
+            return Ok(None);
+        }
+        check_sum(&block)?;
+        Ok(Some(block))
+    }
+
+    fn read_extension(&mut self, size: u64) -> Result<Vec<u8>, ContentError> {
+        if size > MAX_EXTENSION_BYTES {
+            let reason = format!("extension of {size} bytes, at most {MAX_EXTENSION_BYTES}");
+            return Err(ContentError::header(reason));
+        }
+        let length = usize::try_from(size).map_err(|_| ContentError::header("size"))?;
+        let mut data = vec![0; length];
+        read_exact(&mut self.input, &mut data)?;
+        self.padding = padding_of(size);
+        Ok(data)
+    }
+
+    fn read_long_name(&mut self, size: u64) -> Result<Vec<u8>, ContentError> {
+        Ok(until_nul(&self.read_extension(size)?).to_vec())
+    }
+
+    fn finish_entry(
+        &mut self,
+        block: &[u8; BLOCK],
+        header_size: u64,
+        extensions: Extensions,
+    ) -> Result<Entry, ContentError> {
+        let mut entry = plain_entry(block)?;
+        let stored = extensions.apply(&mut entry)?.unwrap_or(header_size);
+        self.pieces = None;
+        (self.stored, self.padding) = (0, 0);
+        if entry.kind == EntryKind::File {
+            (self.stored, self.padding) = (stored, padding_of(stored));
+            entry.size = self.read_sparse(block, &extensions)?.unwrap_or(stored);
+        }
+        Ok(entry)
+    }
+
+    /// Finds the map of a file with holes; returns its full size.
+    fn read_sparse(
+        &mut self,
+        block: &[u8; BLOCK],
+        extensions: &Extensions,
+    ) -> Result<Option<u64>, ContentError> {
+        let (pieces, size) = if block[156] == b'S' {
+            sparse::read_old(block, &mut self.input)?
+        } else if let Some(size) = extensions.sparse_size()? {
+            (self.read_pax_map(extensions)?, size)
+        } else {
+            return Ok(None);
+        };
+        sparse::check(&pieces, size, self.stored)?;
+        self.pieces = Some(pieces);
+        Ok(Some(size))
+    }
+
+    fn read_pax_map(&mut self, extensions: &Extensions) -> Result<Vec<Piece>, ContentError> {
+        if extensions.record(b"GNU.sparse.major") != Some(b"1") {
+            let list = extensions.record(b"GNU.sparse.map");
+            return sparse::parse_list(list.unwrap_or(&extensions.sparse_list));
+        }
+        let (pieces, consumed) = sparse::read_lines(&mut self.input, self.stored)?;
+        self.stored = self
+            .stored
+            .checked_sub(consumed)
+            .ok_or_else(|| ContentError::header("invalid sparse map"))?;
+        Ok(pieces)
+    }
+
+    /// Returns the runs of data of the current file as (offset, length), and whether it has holes.
+    pub(crate) fn runs(&self) -> (Vec<(u64, u64)>, bool) {
+        match &self.pieces {
+            Some(pieces) => {
+                let runs = pieces.iter().map(|piece| (piece.offset, piece.length));
+                (runs.collect(), true)
+            }
+            None => (vec![(0, self.stored)], false),
+        }
+    }
+
+    /// Reads stored bytes of the current file; 0 at their end.
+    ///
+    /// # Errors
+    /// If the input ends before the file does.
+    pub(crate) fn read_data(&mut self, buffer: &mut [u8]) -> Result<usize, ContentError> {
+        let wanted = buffer
+            .len()
+            .min(usize::try_from(self.stored).unwrap_or(usize::MAX));
+        if wanted == 0 {
+            return Ok(0);
+        }
+        let count = self
+            .input
+            .read(&mut buffer[..wanted])
+            .map_err(stream_error)?;
+        if count == 0 {
+            return Err(stream_error(io::ErrorKind::UnexpectedEof.into()));
+        }
+        self.stored -= count as u64;
+        Ok(count)
+    }
+
+    fn skip_data(&mut self) -> Result<(), ContentError> {
+        let left = self.stored + self.padding;
+        let mut rest = (&mut self.input).take(left);
+        let skipped = io::copy(&mut rest, &mut io::sink()).map_err(stream_error)?;
+        // Some writers leave out the padding of the last entry.
+        if skipped < self.stored {
+            return Err(stream_error(io::ErrorKind::UnexpectedEof.into()));
+        }
+        (self.stored, self.padding) = (0, 0);
+        Ok(())
+    }
+
+    /// Gives the input back: behind the end mark there may be more to hash.
+    pub(crate) fn into_input(self) -> R {
+        self.input
+    }
+}
+
+impl Extensions {
+    fn add(&mut self, records: Vec<pax::Record>) {
+        for (key, value) in records {
+            if matches!(&key[..], b"GNU.sparse.offset" | b"GNU.sparse.numbytes") {
+                self.sparse_list.extend_from_slice(&value);
+                self.sparse_list.push(b',');
+            }
+            self.records.insert(key, value);
+        }
+    }
+
+    fn record(&self, key: &[u8]) -> Option<&[u8]> {
+        let value = self.records.get(key)?;
+        (!value.is_empty()).then_some(&value[..])
+    }
+
+    fn number(&self, key: &[u8]) -> Result<Option<u64>, ContentError> {
+        let Some(value) = self.record(key) else {
+            return Ok(None);
+        };
+        let text = String::from_utf8_lossy(value);
+        let number = text
+            .parse()
+            .ok()
+            .filter(|number| *number <= i64::MAX as u64);
+        let bad = || ContentError::header(format!("{text:?} is not a number"));
+        number.ok_or_else(bad).map(Some)
+    }
+
+    /// The full size of a file with holes, if these records describe one.
+    fn sparse_size(&self) -> Result<Option<u64>, ContentError> {
+        match self.number(b"GNU.sparse.realsize")? {
+            Some(size) => Ok(Some(size)),
+            None => self.number(b"GNU.sparse.size"),
+        }
+    }
+
+    /// Changes what the records name; returns the stored size if they have it.
+    fn apply(&self, entry: &mut Entry) -> Result<Option<u64>, ContentError> {
+        let path = self.record(b"GNU.sparse.name").or(self.record(b"path"));
+        if let Some(path) = path.or(self.long_path.as_deref()) {
+            entry.path = path.to_vec();
+        }
+        if let Some(link) = self.record(b"linkpath").or(self.long_link.as_deref()) {
+            entry.link = link.to_vec();
+        }
+        for (key, field) in [(&b"uid"[..], &mut entry.uid), (b"gid", &mut entry.gid)] {
+            if let Some(id) = self.number(key)? {
+                *field = id_of(id)?;
+            }
+        }
+        if let Some(time) = self.record(b"mtime") {
+            entry.mtime_ns = number::parse_time(time)?;
+        }
+        for (key, value) in &self.records {
+            if let Some(name) = key.strip_prefix(XATTR_PREFIX) {
+                entry.xattrs.insert(name.to_vec(), value.clone());
+            }
+        }
+        self.number(b"size")
+    }
+}
+
+/// Reads the fields of a header block as they stand.
+fn plain_entry(block: &[u8; BLOCK]) -> Result<Entry, ContentError> {
+    let path = full_path(block);
+    let mtime = number::parse_field(&block[136..148])?;
+    Ok(Entry {
+        kind: kind_of(block[156], &path)?,
+        path,
+        mode: u32::try_from(number::parse_field(&block[100..108])? & 0o7777).unwrap_or(0),
+        uid: id_of(number::parse_field(&block[108..116])?)?,
+        gid: id_of(number::parse_field(&block[116..124])?)?,
+        mtime_ns: i128::from(mtime) * 1_000_000_000,
+        size: 0,
+        link: until_nul(&block[157..257]).to_vec(),
+        device: device_of(block)?,
+        xattrs: BTreeMap::new(),
+    })
+}
+
+fn full_path(block: &[u8; BLOCK]) -> Vec<u8> {
+    let name = until_nul(&block[..100]);
+    let is_ustar = &block[257..263] == b"ustar\0";
+    let is_star = is_ustar && &block[508..512] == b"tar\0";
+    let prefix = match (is_star, is_ustar) {
+        (true, _) => until_nul(&block[345..476]),
+        (_, true) => until_nul(&block[345..500]),
+        _ => b"",
+    };
+    if prefix.is_empty() {
+        return name.to_vec();
+    }
+    [prefix, b"/", name].concat()
+}
+
+fn kind_of(flag: u8, path: &[u8]) -> Result<EntryKind, ContentError> {
+    match flag {
+        0 if path.ends_with(b"/") => Ok(EntryKind::Directory),
+        0 | b'0' | b'7' | b'S' => Ok(EntryKind::File),
+        b'1' => Ok(EntryKind::HardLink),
+        b'2' => Ok(EntryKind::Symlink),
+        b'3' => Ok(EntryKind::CharDevice),
+        b'4' => Ok(EntryKind::BlockDevice),
+        b'5' => Ok(EntryKind::Directory),
+        b'6' => Ok(EntryKind::Fifo),
+        _ => Err(ContentError::entry(
+            path,
+            format!("unhandled tar header type {flag}"),
+        )),
+    }
+}
+
+fn id_of<T: TryInto<u32>>(number: T) -> Result<u32, ContentError> {
+    number
+        .try_into()
+        .ok()
+        .filter(|id| *id != u32::MAX)
+        .ok_or_else(|| ContentError::header("owner out of range"))
+}
+
+/// Only the formats with a magic word have device numbers; elsewhere there is other data.
+fn device_of(block: &[u8; BLOCK]) -> Result<DeviceNumber, ContentError> {
+    if !matches!(block[156], b'3' | b'4') || &block[257..262] != b"ustar" {
+        return Ok(DeviceNumber::default());
+    }
+    let part = |range: std::ops::Range<usize>| {
+        u32::try_from(number::parse_field(&block[range])?)
+            .map_err(|_| ContentError::header("device number out of range"))
+    };
+    Ok(DeviceNumber {
+        major: part(329..337)?,
+        minor: part(337..345)?,
+    })
+}
+
+fn size_of(block: &[u8; BLOCK]) -> Result<u64, ContentError> {
+    u64::try_from(number::parse_field(&block[124..136])?)
+        .map_err(|_| ContentError::header("negative size"))
+}
+
+fn padding_of(size: u64) -> u64 {
+    size.wrapping_neg() % BLOCK as u64
+}
+
+fn until_nul(field: &[u8]) -> &[u8] {
+    let end = field.iter().position(|byte| *byte == 0);
+    &field[..end.unwrap_or(field.len())]
+}
+
+/// Compares the header's sum, which some old writers made from signed bytes.
+fn check_sum(block: &[u8; BLOCK]) -> Result<(), ContentError> {
+    let wanted = number::parse_field(&block[148..156])?;
+    let bytes = || {
+        let counted = |at: usize, byte: u8| if (148..156).contains(&at) { b' ' } else { byte };
+        block
+            .iter()
+            .enumerate()
+            .map(move |(at, byte)| counted(at, *byte))
+    };
+    let unsigned: i64 = bytes().map(i64::from).sum();
+    let signed: i64 = bytes().map(|byte| i64::from(byte.cast_signed())).sum();
+    if wanted == unsigned || wanted == signed {
+        return Ok(());
+    }
+    Err(ContentError::header("checksum does not match"))
+}

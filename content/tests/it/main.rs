@@ -1,0 +1,10 @@
+//! Blobs, layers and archives as their users see them.
+
+mod archives;
+mod goldens;
+mod hostile;
+mod layers;
+mod random;
+mod store;
+mod support;
+mod tools;
