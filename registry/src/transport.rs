@@ -1,0 +1,399 @@
+//! Sending one request: the right client, redirects, challenges and retries.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::Path;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
+use std::time::Duration;
+
+use reqwest::Certificate;
+use reqwest::Client;
+use reqwest::ClientBuilder;
+use reqwest::Identity;
+use reqwest::Method;
+use reqwest::Response;
+use reqwest::StatusCode;
+use reqwest::Url;
+use reqwest::header::AUTHORIZATION;
+use reqwest::header::CONTENT_LENGTH;
+use reqwest::header::HeaderValue;
+use reqwest::header::LOCATION;
+
+use crate::HostConfig;
+use crate::RegistryConfig;
+use crate::RegistryError;
+use crate::RetryPolicy;
+use crate::auth;
+use crate::auth::AuthCache;
+use crate::challenge;
+use crate::endpoint;
+use crate::endpoint::Endpoint;
+use crate::endpoint::Protocol;
+use crate::report;
+use crate::request::Access;
+use crate::request::Body;
+use crate::request::Request;
+use crate::retry;
+
+/// A host that does not answer within this time is down.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a registry may think about a request that carries no large body.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+/// Idle connections are closed before common load balancers do it under our hands.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+const MAX_REDIRECTS: usize = 10;
+
+/// Connections, remembered authorizations and what has been learned about hosts.
+pub(crate) struct Transport {
+    config: RegistryConfig,
+    pub(crate) auth: AuthCache,
+    /// Made when first needed: loading the system's certificates takes a while.
+    clients: Mutex<HashMap<ClientKind, Client>>,
+    /// Which of http and https the hosts speak for which this is found out.
+    schemes: Mutex<HashMap<String, &'static str>>,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash)]
+enum ClientKind {
+    General,
+    /// Never through a proxy.
+    Loopback,
+    /// With settings of its own.
+    Host(String),
+}
+
+/// How one attempt failed.
+pub(crate) enum Failure {
+    /// Trying again may help.
+    Transient(RegistryError),
+    Final(RegistryError),
+}
+
+impl From<Failure> for RegistryError {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Transient(error) | Failure::Final(error) => error,
+        }
+    }
+}
+
+impl Transport {
+    pub(crate) fn new(config: RegistryConfig) -> Self {
+        Self {
+            config,
+            auth: AuthCache::default(),
+            clients: Mutex::default(),
+            schemes: Mutex::default(),
+        }
+    }
+
+    pub(crate) const fn config(&self) -> &RegistryConfig {
+        &self.config
+    }
+
+    /// Returns the URL of `path` in the repository that `access` is for.
+    pub(crate) async fn url(&self, access: &Access, path: &str) -> Result<Url, RegistryError> {
+        let scheme = self.scheme(&access.endpoint).await?;
+        access.endpoint.url(scheme, &access.reference, path)
+    }
+
+    /// Sends a request, retrying what is transient; any status is a success here.
+    pub(crate) async fn send(
+        &self,
+        access: &Access,
+        request: &Request,
+    ) -> Result<Response, RegistryError> {
+        self.send_with(access, request, self.config.retry).await
+    }
+
+    /// The same with its own idea of retries.
+    pub(crate) async fn send_with(
+        &self,
+        access: &Access,
+        request: &Request,
+        policy: RetryPolicy,
+    ) -> Result<Response, RegistryError> {
+        let mut failed = 0;
+        loop {
+            let outcome = self.attempt(access, request).await;
+            failed += 1;
+            let next = policy.wait_after(failed);
+            match (outcome, next) {
+                (Ok(response), Some(wait)) if retry::is_transient(response.status()) => {
+                    let wait = retry::wait_wanted(response.headers()).unwrap_or(wait);
+                    tracing::debug!(host = access.endpoint.host, status = %response.status(), "trying again");
+                    tokio::time::sleep(wait).await;
+                }
+                (Err(Failure::Transient(error)), Some(wait)) => {
+                    tracing::debug!(%error, "trying again");
+                    tokio::time::sleep(wait).await;
+                }
+                (outcome, _) => return Ok(outcome?),
+            }
+        }
+    }
+
+    /// Sends once; a challenge is answered and the request sent once more.
+    async fn attempt(&self, access: &Access, request: &Request) -> Result<Response, Failure> {
+        // An upload may go to another host, which has no business with the registry's tokens.
+        if authority(&request.url) != access.endpoint.host {
+            return self.follow(access, request, None).await;
+        }
+        let response = self.follow(access, request, self.auth.get(access)).await?;
+        if response.status() != StatusCode::UNAUTHORIZED {
+            return Ok(response);
+        }
+        let Some(challenge) = challenge::best(response.headers()) else {
+            return Ok(response);
+        };
+        let answer = self.answer(access, &challenge).await;
+        match answer.map_err(Failure::Final)? {
+            Some(header) => self.follow(access, request, Some(header)).await,
+            None => {
+                let message = report::message_of(response).await;
+                Err(Failure::Final(auth::denied(access, message, false)))
+            }
+        }
+    }
+
+    /// Sends once to a server that is not the registry, answering no challenge.
+    pub(crate) async fn send_bare(
+        &self,
+        access: &Access,
+        request: Request,
+        authorization: Option<HeaderValue>,
+    ) -> Result<Response, RegistryError> {
+        Ok(self.follow(access, &request, authorization).await?)
+    }
+
+    /// Follows redirects; the authorization goes only to the host that it is for.
+    async fn follow(
+        &self,
+        access: &Access,
+        request: &Request,
+        authorization: Option<HeaderValue>,
+    ) -> Result<Response, Failure> {
+        let bad = |reason| {
+            Failure::Final(RegistryError::BadRedirect {
+                reference: access.subject(),
+                host: access.host(),
+                reason,
+            })
+        };
+        let first = request.url.clone();
+        let mut request = request.clone();
+        for _ in 0..=MAX_REDIRECTS {
+            let header = authorization
+                .as_ref()
+                .filter(|_| first.origin() == request.url.origin());
+            let response = self.once(access, &request, header).await?;
+            if !is_redirect(response.status()) {
+                return Ok(response);
+            }
+            let target = redirect_target(&request.url, &response)
+                .ok_or_else(|| bad("it does not say where to"))?;
+            if request.url.scheme() == "https" && target.scheme() != "https" {
+                return Err(bad("from https to plain http"));
+            }
+            request = redirected(&request, response.status(), target);
+        }
+        Err(bad("too often"))
+    }
+
+    async fn once(
+        &self,
+        access: &Access,
+        request: &Request,
+        authorization: Option<&HeaderValue>,
+    ) -> Result<Response, Failure> {
+        let client = self.client(&request.url).map_err(Failure::Final)?;
+        let mut builder = client
+            .request(request.method.clone(), request.url.clone())
+            .headers(request.headers.clone());
+        if let Some(header) = authorization {
+            builder = builder.header(AUTHORIZATION, header);
+        }
+        let (builder, patient) = match &request.body {
+            Body::Empty if request.method == Method::GET || request.method == Method::HEAD => {
+                (builder, false)
+            }
+            Body::Empty => (builder.header(CONTENT_LENGTH, 0), false),
+            Body::Bytes(bytes) => (builder.body(bytes.clone()), false),
+            Body::File(upload) => {
+                let builder = builder.header(CONTENT_LENGTH, upload.size);
+                (builder.body(upload.body()), true)
+            }
+        };
+        let host = authority(&request.url);
+        let answer = builder.send();
+        if patient {
+            return answer.await.map_err(|error| failure(access, host, &error));
+        }
+        match tokio::time::timeout(ANSWER_TIMEOUT, answer).await {
+            Ok(answer) => answer.map_err(|error| failure(access, host, &error)),
+            Err(_) => Err(Failure::Transient(interrupted(
+                access,
+                host,
+                "no answer in time".to_owned(),
+            ))),
+        }
+    }
+
+    /// Finds out which protocol a host speaks, once.
+    async fn scheme(&self, endpoint: &Endpoint) -> Result<&'static str, RegistryError> {
+        match endpoint.protocol {
+            Protocol::Https => return Ok("https"),
+            Protocol::Http => return Ok("http"),
+            Protocol::Either => {}
+        }
+        if let Some(scheme) = self.known_schemes().get(&endpoint.host) {
+            return Ok(scheme);
+        }
+        let scheme = self.probe(endpoint).await?;
+        self.known_schemes().insert(endpoint.host.clone(), scheme);
+        Ok(scheme)
+    }
+
+    fn known_schemes(&self) -> MutexGuard<'_, HashMap<String, &'static str>> {
+        self.schemes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn probe(&self, endpoint: &Endpoint) -> Result<&'static str, RegistryError> {
+        let unreachable = |error: &reqwest::Error| RegistryError::Unreachable {
+            host: endpoint.host.clone(),
+            reason: report::reason(error),
+        };
+        let url = endpoint.base_url("https")?;
+        match self.client(&url)?.get(url).send().await {
+            Ok(_) => return Ok("https"),
+            Err(error) if report::is_certificate_problem(&error) => {
+                return Err(unreachable(&error));
+            }
+            Err(error) => tracing::debug!(%error, host = endpoint.host, "no https"),
+        }
+        let url = endpoint.base_url("http")?;
+        let answer = self.client(&url)?.get(url).send().await;
+        answer.map(|_| "http").map_err(|error| unreachable(&error))
+    }
+
+    fn client(&self, url: &Url) -> Result<Client, RegistryError> {
+        let host = authority(url);
+        let kind = if self.config.hosts.contains_key(&host) {
+            ClientKind::Host(host.clone())
+        } else if endpoint::is_loopback(&host) {
+            ClientKind::Loopback
+        } else {
+            ClientKind::General
+        };
+        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(client) = clients.get(&kind) {
+            return Ok(client.clone());
+        }
+        let client = build(&kind, &host, self.config.hosts.get(&host))
+            .map_err(|reason| RegistryError::Config { host, reason })?;
+        clients.insert(kind, client.clone());
+        Ok(client)
+    }
+}
+
+pub(crate) fn interrupted(access: &Access, host: String, reason: String) -> RegistryError {
+    RegistryError::Interrupted {
+        reference: access.subject(),
+        host,
+        reason,
+    }
+}
+
+/// A connection that was never made is final, a lost one is not.
+fn failure(access: &Access, host: String, error: &reqwest::Error) -> Failure {
+    let reason = report::reason(error);
+    if error.is_connect() {
+        return Failure::Final(RegistryError::Unreachable { host, reason });
+    }
+    let lost = interrupted(access, host, reason);
+    if error.is_builder() {
+        Failure::Final(lost)
+    } else {
+        Failure::Transient(lost)
+    }
+}
+
+fn is_redirect(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308)
+}
+
+fn redirect_target(from: &Url, response: &Response) -> Option<Url> {
+    let location = response.headers().get(LOCATION)?.to_str().ok()?;
+    let target = from.join(location).ok()?;
+    matches!(target.scheme(), "http" | "https").then_some(target)
+}
+
+/// Only 307 and 308 keep the method of requests that change something.
+fn redirected(request: &Request, status: StatusCode, target: Url) -> Request {
+    let keeps_method = matches!(status.as_u16(), 307 | 308)
+        || request.method == Method::GET
+        || request.method == Method::HEAD;
+    if keeps_method {
+        return Request {
+            url: target,
+            ..request.clone()
+        };
+    }
+    request.as_get(target)
+}
+
+/// Host and port as they stand in references and in the configuration.
+pub(crate) fn authority(url: &Url) -> String {
+    let host = url.host_str().unwrap_or_default();
+    match url.port() {
+        Some(port) => format!("{host}:{port}"),
+        None => host.to_owned(),
+    }
+}
+
+fn build(kind: &ClientKind, host: &str, settings: Option<&HostConfig>) -> Result<Client, String> {
+    let local = *kind == ClientKind::Loopback || endpoint::is_loopback(host);
+    let assemble = |trust: fn(ClientBuilder) -> ClientBuilder| {
+        let mut builder = Client::builder()
+            .user_agent(concat!("lamina/", env!("CARGO_PKG_VERSION")))
+            .connect_timeout(CONNECT_TIMEOUT)
+            .pool_idle_timeout(IDLE_TIMEOUT)
+            .redirect(reqwest::redirect::Policy::none())
+            .retry(reqwest::retry::never());
+        if local {
+            builder = builder.no_proxy();
+        }
+        if let Some(settings) = settings {
+            builder = apply(builder, settings)?;
+        }
+        let built = trust(builder).build();
+        built.map_err(|error| report::reason(&error))
+    };
+    match assemble(|builder| builder) {
+        // Plain http must work where no certificates are installed.
+        Err(_) if local || settings.is_some_and(|settings| settings.http) => {
+            assemble(|builder| builder.tls_certs_only([]))
+        }
+        built => built,
+    }
+}
+
+fn apply(mut builder: ClientBuilder, settings: &HostConfig) -> Result<ClientBuilder, String> {
+    let read = |path: &Path| fs::read(path).map_err(|e| format!("{}: {e}", path.display()));
+    for path in &settings.ca {
+        let found = Certificate::from_pem_bundle(&read(path)?)
+            .map_err(|error| format!("{}: {error}", path.display()))?;
+        builder = builder.tls_certs_merge(found);
+    }
+    if let Some(pair) = &settings.key_pair {
+        let mut pem = read(&pair.certificate)?;
+        pem.push(b'\n');
+        pem.extend(read(&pair.key)?);
+        let identity = Identity::from_pem(&pem)
+            .map_err(|error| format!("{}: {error}", pair.certificate.display()))?;
+        builder = builder.identity(identity);
+    }
+    Ok(builder.tls_danger_accept_invalid_certs(settings.insecure))
+}
