@@ -1,0 +1,68 @@
+//! What tests need of the machine, and stores to work in.
+
+use std::io::ErrorKind;
+
+use lamina_snapshotter::ActiveLayer;
+use lamina_snapshotter::LayerStack;
+use lamina_snapshotter::SnapshotStore;
+use lamina_snapshotter::XattrNamespace;
+use lamina_types::CancelToken;
+use tempfile::TempDir;
+
+/// A store in memory, removed when dropped.
+pub(crate) struct Machine {
+    pub(crate) store: SnapshotStore,
+    pub(crate) folder: TempDir,
+}
+
+impl Machine {
+    /// Makes a store; `None` after saying why where the machine does not let tests set owners,
+    /// devices and attributes.
+    pub(crate) fn new() -> Option<Self> {
+        if !rustix::process::geteuid().is_root() {
+            return skip("needs root, to set owners and make devices");
+        }
+        let folder = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir());
+        let folder = folder.expect("a temporary directory");
+        if let Err(error) = try_xattr(&folder) {
+            return skip(&format!("extended attributes do not work: {error}"));
+        }
+        let store = SnapshotStore::open(folder.path(), XattrNamespace::Trusted);
+        let store = store.expect("an empty store");
+        Some(Self { store, folder })
+    }
+
+    /// Starts a layer on `lower`.
+    pub(crate) fn on(&self, lower: &LayerStack) -> ActiveLayer {
+        self.store.prepare(lower).expect("a new layer")
+    }
+
+    /// Seals `layer` and returns its stack.
+    pub(crate) fn seal(&self, layer: ActiveLayer) -> LayerStack {
+        let lower = layer.lower().clone();
+        lower.push(layer.commit(&CancelToken::new()).expect("a sealed layer"))
+    }
+}
+
+/// Says why a test is skipped.
+pub(crate) fn skip<T>(reason: &str) -> Option<T> {
+    use std::io::Write;
+    let line = format!("skipped: {reason}\n");
+    std::io::stderr()
+        .write_all(line.as_bytes())
+        .expect("standard error");
+    None
+}
+
+fn try_xattr(folder: &TempDir) -> std::io::Result<()> {
+    let file = folder.path().join("probe");
+    std::fs::write(&file, b"")?;
+    let flags = rustix::fs::XattrFlags::empty();
+    for name in ["user.lamina", "trusted.overlay.lamina"] {
+        rustix::fs::setxattr(&file, name, b"x", flags)?;
+    }
+    match std::fs::remove_file(&file) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,10 @@
+//! File operations: behaviour, and BuildKit's own results as the oracle.
+
+mod copies;
+mod goldens;
+mod machine;
+mod model;
+mod ops;
+mod rows;
+mod simple;
+mod speed;
