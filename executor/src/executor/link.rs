@@ -1,0 +1,97 @@
+//! The runtime child and the socket to it.
+
+use std::os::fd::AsFd;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::process::Child;
+use std::process::Command;
+use std::process::Stdio;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
+
+use crate::ExecError;
+use crate::channel;
+use crate::error::Doing;
+
+/// The current runtime child; replaced if it has died.
+pub(super) struct Link {
+    program: PathBuf,
+    runtime: Mutex<Runtime>,
+}
+
+struct Runtime {
+    /// `None` while being dropped.
+    control: Option<OwnedFd>,
+    child: Child,
+}
+
+impl Link {
+    /// Starts the runtime.
+    pub(super) fn start(program: PathBuf) -> Result<Self, ExecError> {
+        let runtime = Mutex::new(Runtime::start(&program)?);
+        Ok(Self { program, runtime })
+    }
+
+    /// Gives the runtime its end of a step's socket.
+    pub(super) fn hand_over(&self, socket: &OwnedFd) -> Result<(), ExecError> {
+        let mut runtime = self.lock();
+        if runtime.hand_over(socket).is_ok() {
+            return Ok(());
+        }
+        tracing::warn!("the runtime process has gone; starting another");
+        *runtime = Runtime::start(&self.program)?;
+        runtime.hand_over(socket).doing("reach the runtime process")
+    }
+
+    /// Says why the runtime is gone, as far as it told.
+    pub(super) fn lost(&self) -> ExecError {
+        let runtime = self.lock();
+        let told = runtime.control.as_ref().and_then(|control| {
+            rustix::io::ioctl_fionbio(control, true).ok()?;
+            let told = channel::receive(control).ok().flatten();
+            rustix::io::ioctl_fionbio(control, false).ok()?;
+            told
+        });
+        let text = told.map(|(text, _)| format!(": {}", String::from_utf8_lossy(&text)));
+        ExecError::RuntimeLost(text.unwrap_or_default())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Runtime> {
+        self.runtime.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Runtime {
+    fn start(program: &PathBuf) -> Result<Self, ExecError> {
+        let (control, theirs) = channel::pair().doing("make a socket")?;
+        let child = Command::new(program)
+            .arg("runtime")
+            .env_clear()
+            .current_dir("/")
+            .stdin(Stdio::from(theirs))
+            .stdout(Stdio::null())
+            .spawn()
+            .doing("start the runtime process")?;
+        let control = Some(control);
+        Ok(Self { control, child })
+    }
+
+    fn hand_over(&self, socket: &OwnedFd) -> std::io::Result<()> {
+        let control = self
+            .control
+            .as_ref()
+            .ok_or(std::io::ErrorKind::NotConnected)?;
+        channel::send(control, b"step", &[socket.as_fd()])
+    }
+}
+
+impl Drop for Runtime {
+    fn drop(&mut self) {
+        // The runtime ends, and with it every step, when its socket closes.
+        drop(self.control.take());
+        if let Err(error) = self.child.wait() {
+            tracing::warn!(%error, "cannot wait for the runtime process");
+        }
+    }
+}

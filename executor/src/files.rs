@@ -1,0 +1,149 @@
+//! The contents of /etc/hosts and /etc/resolv.conf in a step (rows EXC-06, EXC-07, EXC-36, EXC-37).
+
+use std::net::IpAddr;
+use std::path::Path;
+
+/// The host name of a step that asks for none.
+pub(crate) const DEFAULT_HOSTNAME: &str = "buildkitsandbox";
+
+/// The resolver configuration of the host.
+const RESOLV_CONF: &str = "/etc/resolv.conf";
+
+/// Where systemd-resolved keeps the servers that stand behind its own address.
+const RESOLVED_CONF: &str = "/run/systemd/resolve/resolv.conf";
+
+/// The address of systemd-resolved, which answers on the host only.
+const RESOLVED_ADDRESS: &str = "127.0.0.53";
+
+/// Public servers for a step that cannot reach the host's own.
+const PUBLIC_SERVERS: [&str; 4] = [
+    "8.8.8.8",
+    "8.8.4.4",
+    "2001:4860:4860::8888",
+    "2001:4860:4860::8844",
+];
+
+/// Longest resolver configuration that is read.
+const MAX_CONF_BYTES: usize = 1 << 20;
+
+/// Writes /etc/hosts: the step's own names, then the extra ones in their order.
+pub(crate) fn hosts(hostname: &str, extra: &[(String, IpAddr)]) -> String {
+    let mut text =
+        format!("127.0.0.1\tlocalhost {hostname}\n::1\tlocalhost ip6-localhost ip6-loopback\n");
+    for (name, address) in extra {
+        text.push_str(&format!("{address}\t{name}\n"));
+    }
+    text
+}
+
+/// Reads the host's resolver configuration and makes it fit a step.
+///
+/// Servers on loopback addresses answer only where the host's network is shared; elsewhere they are
+/// dropped, and public ones stand in when none is left.
+pub(crate) fn resolv_conf(shares_host_network: bool) -> String {
+    let host = read(Path::new(RESOLV_CONF));
+    if shares_host_network {
+        return adapt(&host, true);
+    }
+    if servers(&host) == [RESOLVED_ADDRESS] {
+        return adapt(&read(Path::new(RESOLVED_CONF)), false);
+    }
+    adapt(&host, false)
+}
+
+fn read(path: &Path) -> String {
+    let mut bytes = std::fs::read(path).unwrap_or_default();
+    bytes.truncate(MAX_CONF_BYTES);
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+fn servers(text: &str) -> Vec<&str> {
+    text.lines().filter_map(server).collect()
+}
+
+/// Returns the address of a `nameserver` line.
+fn server(line: &str) -> Option<&str> {
+    let mut words = line.split_whitespace();
+    (words.next() == Some("nameserver"))
+        .then(|| words.next())
+        .flatten()
+}
+
+fn adapt(text: &str, keep_loopback: bool) -> String {
+    let usable = |address: &&str| keep_loopback || !is_loopback(address);
+    let mut kept: Vec<&str> = servers(text).into_iter().filter(usable).collect();
+    if kept.is_empty() {
+        kept.extend(PUBLIC_SERVERS);
+    }
+    let mut adapted = String::new();
+    for address in kept {
+        adapted.push_str(&format!("nameserver {address}\n"));
+    }
+    for line in text.lines().map(str::trim) {
+        let comment = line.is_empty() || line.starts_with(['#', ';']);
+        if !comment && server(line).is_none() {
+            adapted.push_str(line);
+            adapted.push('\n');
+        }
+    }
+    adapted
+}
+
+/// Says whether an address, possibly with a zone (`fe80::1%eth0`), is of the loopback network.
+fn is_loopback(address: &str) -> bool {
+    let bare = address.split('%').next().unwrap_or(address);
+    bare.parse::<IpAddr>()
+        .is_ok_and(|address| address.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_lists_the_step_and_the_extra_names() {
+        let extra = [("db".to_owned(), IpAddr::from([10, 0, 0, 1]))];
+        assert_eq!(
+            hosts(DEFAULT_HOSTNAME, &extra),
+            "127.0.0.1\tlocalhost buildkitsandbox\n\
+             ::1\tlocalhost ip6-localhost ip6-loopback\n\
+             10.0.0.1\tdb\n"
+        );
+    }
+
+    #[test]
+    fn loopback_servers_are_kept_only_on_the_host_network() {
+        let public = "nameserver 8.8.8.8\nnameserver 8.8.4.4\n\
+                      nameserver 2001:4860:4860::8888\nnameserver 2001:4860:4860::8844\n";
+        let local = "# made by hand\nnameserver 127.0.0.1\nsearch a b\noptions ndots:1\n";
+        for (name, text, keep, expected) in [
+            (
+                "plain",
+                "nameserver 1.1.1.1\n",
+                false,
+                "nameserver 1.1.1.1\n".to_owned(),
+            ),
+            (
+                "loopback on the host network",
+                local,
+                true,
+                "nameserver 127.0.0.1\nsearch a b\noptions ndots:1\n".to_owned(),
+            ),
+            (
+                "loopback elsewhere",
+                local,
+                false,
+                format!("{public}search a b\noptions ndots:1\n"),
+            ),
+            (
+                "one of two",
+                "nameserver ::1\nnameserver 9.9.9.9\n",
+                false,
+                "nameserver 9.9.9.9\n".to_owned(),
+            ),
+            ("nothing", "", true, public.to_owned()),
+        ] {
+            assert_eq!(adapt(text, keep), expected, "{name}");
+        }
+    }
+}

@@ -1,0 +1,263 @@
+//! From a [`ProcessSpec`] to descriptors and a description: all the work of a step that touches
+//! files, done by the daemon on its worker pool, and the cleaning up afterwards.
+
+mod environment;
+mod root;
+mod sources;
+
+use std::os::fd::AsFd;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use lamina_snapshotter::ActiveLayer;
+use lamina_snapshotter::LayerStack;
+use lamina_snapshotter::Mounter;
+use lamina_snapshotter::SnapshotStore;
+use lamina_types::RootedPath;
+
+use crate::ExecError;
+use crate::ExitStatus;
+use crate::Finished;
+use crate::NetworkMode;
+use crate::ProcessSpec;
+use crate::Root;
+use crate::RuntimeKind;
+use crate::SecurityMode;
+use crate::StepMount;
+use crate::cgroup::Cgroups;
+use crate::cgroup::Request;
+use crate::cgroup::StepCgroup;
+use crate::error::Doing;
+use crate::files;
+use crate::layout;
+use crate::stubs::Stubs;
+use crate::user;
+use crate::wire;
+use crate::wire::Blobs;
+use crate::wire::Description;
+use crate::wire::Devices;
+use crate::wire::Identity;
+use crate::wire::OciRuntime;
+use sources::Sources;
+
+/// What all steps of an executor share.
+pub(crate) struct Engine {
+    pub(crate) mounter: Arc<dyn Mounter>,
+    pub(crate) store: SnapshotStore,
+    pub(crate) cgroups: Cgroups,
+    /// An empty directory of ours.
+    pub(crate) stage: PathBuf,
+    pub(crate) runtime: RuntimeKind,
+}
+
+/// A step that is ready to be started.
+pub(crate) struct Planned {
+    /// Everything to send, the payload first.
+    pub(crate) descriptors: Vec<OwnedFd>,
+    pub(crate) leftovers: Leftovers,
+}
+
+/// What is left of a step when its processes are gone.
+pub(crate) struct Leftovers {
+    root: ActiveLayer,
+    /// Whether the root's layer was only made to hold mount points.
+    root_is_scratch: bool,
+    mounts: Vec<Option<ActiveLayer>>,
+    /// What the mounts show; held as long as they may be used.
+    shown: Vec<LayerStack>,
+    stubs: Stubs,
+    cgroup: StepCgroup,
+}
+
+impl Leftovers {
+    /// Removes the stubs and control groups and says how the step ended.
+    pub(crate) fn clean(self, status: ExitStatus) -> Result<Finished, ExecError> {
+        let starved = status != ExitStatus::Code(0) && self.cgroup.ran_out_of_memory();
+        drop(self.cgroup);
+        drop(self.shown);
+        self.stubs.remove()?;
+        Ok(Finished {
+            status: if starved {
+                ExitStatus::OutOfMemory
+            } else {
+                status
+            },
+            root: (!self.root_is_scratch).then_some(self.root),
+            mounts: self.mounts,
+        })
+    }
+}
+
+/// Prepares a step whose output goes to `output` (stdout, stderr).
+///
+/// # Errors
+/// Nothing of the step is left then but layers, which go with their last owner.
+pub(crate) fn plan(
+    engine: &Engine,
+    mut spec: ProcessSpec,
+    output: [OwnedFd; 2],
+) -> Result<Planned, ExecError> {
+    environment::check(&spec)?;
+    let mounts = std::mem::take(&mut spec.mounts);
+    let (layer, root_is_scratch) = root_layer(engine, &mut spec)?;
+    let who = user::look_up(&layer.tree(), &spec.user)?;
+    let confined = spec.security == SecurityMode::Sandbox;
+    let cgroup = make_cgroup(engine, &spec.cgroup_parent, confined)?;
+    let devices = devices(confined, &cgroup);
+    let mut sources = Sources::new(engine, mounts.len(), devices == Devices::NoDev);
+    add_mounts(&mut sources, &spec, mounts)?;
+    let stubs = root::make_places(&layer, &spec, &who, &sources)?;
+    let root_fd = engine.mounter.mount_active(&layer)?.fd;
+    let mut description = describe(
+        engine,
+        &spec,
+        &layer,
+        who,
+        root_is_scratch,
+        devices,
+        &sources,
+    );
+    description.oci_runtime = oci_runtime(engine, &cgroup);
+    let descriptors = gather(output, root_fd, &mut sources, &cgroup)?;
+    Ok(Planned {
+        descriptors: with_payload(description, descriptors, &sources.blobs)?,
+        leftovers: Leftovers {
+            root: layer,
+            root_is_scratch,
+            mounts: sources.kept,
+            shown: sources.shown,
+            stubs,
+            cgroup,
+        },
+    })
+}
+
+fn add_mounts(
+    sources: &mut Sources<'_>,
+    spec: &ProcessSpec,
+    mounts: Vec<StepMount>,
+) -> Result<(), ExecError> {
+    let placed = layout::place(&spec.cwd, &mounts)?;
+    let shares_host_network = spec.network != NetworkMode::None;
+    let hosts = files::hosts(hostname(spec), &spec.extra_hosts);
+    sources.add_files(&hosts, &files::resolv_conf(shares_host_network), &placed);
+    layout::in_order(mounts, placed).try_for_each(|(mount, place)| sources.add(mount, place))
+}
+
+fn root_layer(engine: &Engine, spec: &mut ProcessSpec) -> Result<(ActiveLayer, bool), ExecError> {
+    // What is put in its place is never looked at.
+    match std::mem::replace(&mut spec.root, Root::ReadOnly(LayerStack::empty())) {
+        Root::Active(layer) => Ok((layer, false)),
+        Root::ReadOnly(stack) => Ok((engine.store.prepare(&stack)?, true)),
+    }
+}
+
+fn make_cgroup(engine: &Engine, parent: &str, confined: bool) -> Result<StepCgroup, ExecError> {
+    let mut number = [0; 8];
+    rustix::rand::getrandom(&mut number, rustix::rand::GetRandomFlags::empty())
+        .doing("make a name for a control group")?;
+    let random: String = number.iter().map(|byte| format!("{byte:02x}")).collect();
+    let id = format!("{}-{random}", std::process::id());
+    Ok(engine.cgroups.make(&Request {
+        parent,
+        id: &id,
+        confined,
+        everywhere: engine.runtime != RuntimeKind::Builtin,
+    }))
+}
+
+fn oci_runtime(engine: &Engine, cgroup: &StepCgroup) -> Option<OciRuntime> {
+    match &engine.runtime {
+        RuntimeKind::Builtin => None,
+        RuntimeKind::Oci(program) => Some(OciRuntime {
+            program: program.to_string_lossy().into_owned(),
+            cgroup: cgroup.inner_path("oci"),
+        }),
+    }
+}
+
+fn devices(confined: bool, cgroup: &StepCgroup) -> Devices {
+    match (confined, cgroup.restricts_devices) {
+        (false, _) => Devices::All,
+        (true, true) => Devices::Cgroup,
+        (true, false) => Devices::NoDev,
+    }
+}
+
+fn hostname(spec: &ProcessSpec) -> &str {
+    if spec.hostname.is_empty() {
+        files::DEFAULT_HOSTNAME
+    } else {
+        &spec.hostname
+    }
+}
+
+fn describe(
+    engine: &Engine,
+    spec: &ProcessSpec,
+    layer: &ActiveLayer,
+    user: Identity,
+    root_readonly: bool,
+    devices: Devices,
+    sources: &Sources<'_>,
+) -> Description {
+    Description {
+        args: spec.args.clone(),
+        env: environment::complete(&spec.env, || user::home(&layer.tree(), user.uid)),
+        cwd: RootedPath::new(&spec.cwd).to_string(),
+        user,
+        hostname: hostname(spec).to_owned(),
+        network: spec.network.into(),
+        confined: spec.security == SecurityMode::Sandbox,
+        limits: environment::limits(spec),
+        root_readonly,
+        stage: engine.stage.to_string_lossy().into_owned(),
+        mounts: sources.mounts.clone(),
+        devices,
+        descriptors: 0,
+        first_cgroup: 0,
+        oci_runtime: None,
+    }
+}
+
+/// Everything of the step in the order of [`Description::descriptors`], and where the control
+/// groups begin.
+fn gather(
+    output: [OwnedFd; 2],
+    root: OwnedFd,
+    sources: &mut Sources<'_>,
+    cgroup: &StepCgroup,
+) -> Result<(Vec<OwnedFd>, usize), ExecError> {
+    let mut all: Vec<OwnedFd> = output.into_iter().collect();
+    all.push(root);
+    all.append(&mut sources.sent);
+    let first_cgroup = all.len();
+    for dir in cgroup.directories() {
+        all.push(
+            dir.try_clone_to_owned()
+                .doing("keep a control group open")?,
+        );
+    }
+    Ok((all, first_cgroup))
+}
+
+fn with_payload(
+    mut description: Description,
+    (mut descriptors, first_cgroup): (Vec<OwnedFd>, usize),
+    blobs: &Blobs,
+) -> Result<Vec<OwnedFd>, ExecError> {
+    description.descriptors = descriptors.len();
+    description.first_cgroup = first_cgroup;
+    let payload = wire::write_payload(&description, blobs).doing("write the step's description")?;
+    descriptors.insert(0, payload);
+    Ok(descriptors)
+}
+
+impl Planned {
+    /// Sends everything to the step.
+    pub(crate) fn send(&self, socket: impl AsFd) -> Result<(), ExecError> {
+        let borrowed: Vec<_> = self.descriptors.iter().map(AsFd::as_fd).collect();
+        crate::channel::send_descriptors(socket, &borrowed).doing("send the step's description")
+    }
+}

@@ -1,0 +1,183 @@
+//! The runtime: a process with one thread that has all steps as its children.
+
+use std::io;
+use std::io::Write;
+use std::os::fd::AsFd;
+use std::os::fd::BorrowedFd;
+use std::os::fd::OwnedFd;
+
+use nix::sched::CloneFlags;
+use rustix::event::PollFd;
+use rustix::event::PollFlags;
+use rustix::fs::Mode;
+use rustix::fs::OFlags;
+use rustix::process::Signal;
+use rustix::process::WaitId;
+use rustix::process::WaitIdOptions;
+
+use crate::channel;
+use crate::sandbox;
+use crate::sandbox::Machine;
+use crate::sys;
+use crate::sys::Cloned;
+use crate::wire::Report;
+
+/// Entry point of the runtime, which [`Executor::start`](crate::Executor::start) starts from this
+/// same program. To be called first thing in `main`, before any thread is started, when the first
+/// argument is `runtime`.
+///
+/// Expects the control socket as standard input, serves it, and ends with it. Errors are told on
+/// the socket.
+pub fn runtime_main() -> ! {
+    let code = match take_control() {
+        Ok(control) => serve_or_tell(&control),
+        Err(error) => {
+            // There is nobody else to tell; started by hand, this explains why nothing happens.
+            drop(writeln!(
+                io::stderr(),
+                "lamina runtime: not started by a daemon: {error}"
+            ));
+            2
+        }
+    };
+    sys::exit_now(code)
+}
+
+fn serve_or_tell(control: &OwnedFd) -> i32 {
+    match serve(control) {
+        Ok(()) => 0,
+        Err(error) => {
+            // If the daemon is gone, nobody wants to know.
+            drop(channel::send(control, error.to_string().as_bytes(), &[]));
+            1
+        }
+    }
+}
+
+/// Moves the control socket away from standard input, which steps must not inherit.
+fn take_control() -> io::Result<OwnedFd> {
+    let control = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3)?;
+    rustix::net::sockopt::socket_type(&control)?;
+    let null = rustix::fs::open(c"/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
+    rustix::stdio::dup2_stdin(&null)?;
+    rustix::stdio::dup2_stdout(&null)?;
+    Ok(control)
+}
+
+/// Starts the process that has a pid namespace of its own, and waits for it.
+fn serve(control: &OwnedFd) -> io::Result<()> {
+    // Signals of the daemon's terminal are for the daemon alone.
+    rustix::process::setsid()?;
+    nix::sched::unshare(CloneFlags::CLONE_NEWPID)
+        .map_err(|error| io::Error::other(format!("make a pid namespace: {error}")))?;
+    match sys::fork()? {
+        Cloned::Child => {
+            let died = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
+            let served = died
+                .map_err(io::Error::from)
+                .and_then(|()| serve_steps(control));
+            drop(served.map_err(|error| channel::send(control, error.to_string().as_bytes(), &[])));
+            // The kernel now kills every step.
+            sys::exit_now(0)
+        }
+        Cloned::Parent { pidfd, .. } => {
+            rustix::process::waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED)?;
+            Ok(())
+        }
+    }
+}
+
+/// A child that is a step.
+struct Running {
+    pidfd: OwnedFd,
+    socket: OwnedFd,
+    /// Whether the daemon has given it up.
+    killed: bool,
+}
+
+fn serve_steps(control: &OwnedFd) -> io::Result<()> {
+    let machine = Machine::probe();
+    let mut steps: Vec<Running> = Vec::new();
+    loop {
+        let events = wait(control, &steps)?;
+        let (for_control, for_steps) = events.split_first().ok_or(io::ErrorKind::InvalidData)?;
+        for (step, (ended, given_up)) in steps.iter_mut().zip(pairs(for_steps)) {
+            if given_up && !ended && !step.killed {
+                rustix::process::pidfd_send_signal(&step.pidfd, Signal::KILL)?;
+                step.killed = true;
+            }
+        }
+        let mut ended = pairs(for_steps).map(|(ended, _)| ended);
+        steps.retain(|step| !ended.next().unwrap_or(false) || !reap(step));
+        if *for_control {
+            match channel::receive(control)? {
+                None => return Ok(()),
+                Some((_, sockets)) => {
+                    for socket in sockets {
+                        steps.push(start(socket, &machine)?);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Waits, and says for the control socket and then for each step, ended and given up, what is so.
+fn wait(control: &OwnedFd, steps: &[Running]) -> io::Result<Vec<bool>> {
+    let mut polled = vec![PollFd::new(control, PollFlags::IN)];
+    for step in steps {
+        polled.push(PollFd::new(&step.pidfd, PollFlags::IN));
+        // Not IN: what arrives is for the step. Once killed, only its end is of interest.
+        let socket: BorrowedFd<'_> = if step.killed {
+            step.pidfd.as_fd()
+        } else {
+            step.socket.as_fd()
+        };
+        let flags = if step.killed {
+            PollFlags::empty()
+        } else {
+            PollFlags::RDHUP
+        };
+        polled.push(PollFd::from_borrowed_fd(socket, flags));
+    }
+    rustix::io::retry_on_intr(|| rustix::event::poll(&mut polled, None))?;
+    Ok(polled.iter().map(|one| !one.revents().is_empty()).collect())
+}
+
+fn pairs(events: &[bool]) -> impl Iterator<Item = (bool, bool)> {
+    events
+        .as_chunks::<2>()
+        .0
+        .iter()
+        .map(|[ended, given_up]| (*ended, *given_up))
+}
+
+fn start(socket: OwnedFd, machine: &Machine) -> io::Result<Running> {
+    match sys::clone_into_pid_namespace()? {
+        Cloned::Child => sandbox::enter(socket, machine),
+        Cloned::Parent { pidfd, .. } => Ok(Running {
+            pidfd,
+            socket,
+            killed: false,
+        }),
+    }
+}
+
+/// Collects a step that has ended and tells the daemon. Returns whether it had.
+fn reap(step: &Running) -> bool {
+    let id = WaitId::PidFd(step.pidfd.as_fd());
+    let Ok(Some(status)) =
+        rustix::process::waitid(id, WaitIdOptions::EXITED | WaitIdOptions::NOHANG)
+    else {
+        return false;
+    };
+    let report = match (status.exit_status(), status.terminating_signal()) {
+        (Some(code), _) => Report::Exited(code),
+        (None, signal) => Report::Signaled(signal.unwrap_or(0)),
+    };
+    if let Ok(text) = serde_json::to_vec(&report) {
+        // The daemon may have given the step up.
+        drop(channel::send(&step.socket, &text, &[]));
+    }
+    true
+}

@@ -1,0 +1,179 @@
+//! What a step's process does between its birth and its program.
+//!
+//! It runs as the first process of a new pid namespace, alone and with one thread, in this order:
+//!
+//! 1. forget everything inherited, read the description, enter the control groups;
+//! 2. new namespaces; nothing mounted from here on reaches the host;
+//! 3. the step's mounts are prepared without a place, then the root is put on the stage (an empty
+//!    directory of ours) and everything else on places opened inside the root;
+//! 4. the root becomes `/`, the host's tree goes;
+//! 5. limits, filter, identity, and the program.
+//!
+//! Whatever fails is reported on the step's socket, which closes by itself when the program starts.
+
+mod capabilities;
+mod cgroupfs;
+mod dev;
+mod finish;
+pub(crate) mod limits;
+mod lookup;
+pub(crate) mod machine;
+mod mounts;
+mod oci;
+mod prepare;
+mod proc;
+
+use std::convert::Infallible;
+use std::fs::File;
+use std::io;
+use std::io::Write;
+use std::os::fd::AsFd;
+use std::os::fd::OwnedFd;
+use std::panic::AssertUnwindSafe;
+
+use lamina_types::IoContext;
+use lamina_types::PathError;
+use nix::sched::CloneFlags;
+use rustix::fs::Mode;
+use rustix::fs::OFlags;
+use rustix::process::Signal;
+
+pub(crate) use machine::Machine;
+pub(crate) use mounts::clone_tree;
+
+use crate::channel;
+use crate::sys;
+use crate::wire;
+use crate::wire::Description;
+use crate::wire::Failure;
+use crate::wire::Network;
+use crate::wire::Report;
+
+impl From<PathError> for Failure {
+    fn from(error: PathError) -> Self {
+        Self::Sandbox(error.to_string())
+    }
+}
+
+impl Failure {
+    /// A failure of `doing` something to or with a place.
+    fn during(doing: &str, error: io::Error) -> Self {
+        Self::Sandbox(path_error(doing, error))
+    }
+}
+
+/// Words an error with what it is about.
+fn path_error(path: impl Into<String>, source: io::Error) -> String {
+    let path = path.into();
+    PathError { path, source }.to_string()
+}
+
+/// What the daemon sent.
+struct Step {
+    description: Description,
+    blobs: Vec<u8>,
+    /// Those of the description, in its order: stdout, stderr, root, mounts, control groups.
+    descriptors: Vec<OwnedFd>,
+}
+
+impl Step {
+    fn stdout(&self) -> &OwnedFd {
+        &self.descriptors[0]
+    }
+    fn stderr(&self) -> &OwnedFd {
+        &self.descriptors[1]
+    }
+    fn root(&self) -> &OwnedFd {
+        &self.descriptors[2]
+    }
+    fn cgroups(&self) -> &[OwnedFd] {
+        &self.descriptors[self.description.first_cgroup..]
+    }
+}
+
+/// Becomes the step that `socket` describes. Runs in a fresh clone that owns nothing else.
+pub(crate) fn enter(socket: OwnedFd, machine: &Machine) -> ! {
+    let outcome = std::panic::catch_unwind(AssertUnwindSafe(|| run(&socket, machine)));
+    let failure = match outcome {
+        Ok(Err(failure)) => failure,
+        Ok(Ok(never)) => match never {},
+        Err(_) => Failure::Sandbox("internal error: panic".to_owned()),
+    };
+    if let Ok(text) = serde_json::to_vec(&Report::Failed(failure)) {
+        // Nobody is left to tell if this fails too.
+        drop(channel::send(&socket, &text, &[]));
+    }
+    sys::exit_now(255)
+}
+
+fn run(socket: &OwnedFd, machine: &Machine) -> Result<Infallible, Failure> {
+    sys::close_all_from_3_but(socket.as_fd()).at("close inherited descriptors")?;
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).at("death signal")?;
+    let step = receive(socket).at("receive the description")?;
+    rustix::process::umask(Mode::empty());
+    // A kernel without keyrings has no keys to protect.
+    drop(sys::join_new_session_keyring());
+    enter_cgroups(step.cgroups()).at("enter the control group")?;
+    leave_namespaces(&step.description)?;
+    let prepared = prepare::prepare(&step)?;
+    if let Some(oci) = &step.description.oci_runtime {
+        return oci::run(&step, &prepared, oci);
+    }
+    mounts::attach(step.root(), &prepared.stage).at("mount the root")?;
+    mounts::dress_root(&step, &prepared, machine)?;
+    mounts::pivot(step.root()).at("change the root")?;
+    finish::finish(&step, machine)
+}
+
+fn receive(socket: &OwnedFd) -> io::Result<Step> {
+    let mut descriptors = receive_descriptors(socket)?.into_iter();
+    let payload = descriptors.next().ok_or(io::ErrorKind::UnexpectedEof)?;
+    let (description, blobs) = wire::read_payload(payload)?;
+    let mut descriptors: Vec<OwnedFd> = descriptors.collect();
+    while descriptors.len() < description.descriptors {
+        descriptors.extend(receive_descriptors(socket)?);
+    }
+    let counted = 3 <= description.first_cgroup && description.first_cgroup <= descriptors.len();
+    if !counted {
+        return Err(io::ErrorKind::InvalidData.into());
+    }
+    Ok(Step {
+        description,
+        blobs,
+        descriptors,
+    })
+}
+
+fn receive_descriptors(socket: &OwnedFd) -> io::Result<Vec<OwnedFd>> {
+    match channel::receive(socket)? {
+        Some((_, descriptors)) if !descriptors.is_empty() => Ok(descriptors),
+        _ => Err(io::ErrorKind::UnexpectedEof.into()),
+    }
+}
+
+fn enter_cgroups(groups: &[OwnedFd]) -> io::Result<()> {
+    for group in groups {
+        let flags = OFlags::WRONLY | OFlags::CLOEXEC;
+        let procs = rustix::fs::openat(group, c"cgroup.procs", flags, Mode::empty())?;
+        File::from(procs).write_all(b"0")?;
+    }
+    Ok(())
+}
+
+fn leave_namespaces(description: &Description) -> Result<(), Failure> {
+    let mut flags = CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWIPC | CloneFlags::CLONE_NEWUTS;
+    if description.oci_runtime.is_none() {
+        // An OCI runtime looks for its groups where the host has them.
+        flags |= CloneFlags::CLONE_NEWCGROUP;
+    }
+    if description.network == Network::Loopback {
+        flags |= CloneFlags::CLONE_NEWNET;
+    }
+    nix::sched::unshare(flags).at("make namespaces")?;
+    mounts::make_private().at("make mounts private")?;
+    if description.network == Network::Loopback {
+        sys::bring_loopback_up().at("bring the loopback interface up")?;
+    }
+    rustix::system::sethostname(description.hostname.as_bytes()).at("set the host name")?;
+    Ok(())
+}

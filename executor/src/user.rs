@@ -1,0 +1,226 @@
+//! Who a step runs as (row EXC-04).
+
+use lamina_snapshotter::SnapshotError;
+use lamina_snapshotter::Tree;
+use lamina_snapshotter::users;
+use lamina_snapshotter::users::GroupEntry;
+use lamina_snapshotter::users::PasswdEntry;
+
+use crate::ExecError;
+use crate::wire::Identity;
+
+/// The highest id that a name-less user or group may have, as in Docker.
+const MAX_ID: u32 = i32::MAX as u32;
+
+/// Looks `user` up in the image's passwd and group files.
+///
+/// Empty means root, whatever the files say. `uid:gid` needs no files and has no supplementary
+/// groups; neither has anything with an explicit group.
+pub(crate) fn look_up(tree: &Tree, user: &str) -> Result<Identity, ExecError> {
+    if let Some((uid, gid)) = both_numeric(user) {
+        return Ok(identity(uid, gid, Vec::new()));
+    }
+    let (passwd, groups) = (or_empty(users::passwd(tree)), or_empty(users::groups(tree)));
+    if user.is_empty() {
+        let root = select("0", &passwd?, &groups?);
+        return Ok(root.unwrap_or_else(|_| identity(0, 0, Vec::new())));
+    }
+    select(user, &passwd?, &groups?)
+}
+
+/// Returns the home directory of `uid`, `/` if it has none (as runc sets HOME).
+pub(crate) fn home(tree: &Tree, uid: u32) -> String {
+    users::passwd(tree)
+        .ok()
+        .and_then(|entries| entries.into_iter().find(|entry| entry.uid == uid))
+        .map(|entry| entry.home)
+        .filter(|home| !home.is_empty())
+        .unwrap_or_else(|| "/".to_owned())
+}
+
+fn or_empty<T>(entries: Result<Vec<T>, SnapshotError>) -> Result<Vec<T>, SnapshotError> {
+    match entries {
+        Err(error) if error.is_not_found() => Ok(Vec::new()),
+        other => other,
+    }
+}
+
+fn both_numeric(user: &str) -> Option<(u32, u32)> {
+    let (uid, gid) = user.split_once(':')?;
+    Some((numeric_or_root(uid)?, numeric_or_root(gid)?))
+}
+
+fn numeric_or_root(text: &str) -> Option<u32> {
+    if text == "root" {
+        Some(0)
+    } else {
+        decimal(text)
+    }
+}
+
+/// Parses digits only: no sign, no space.
+fn decimal(text: &str) -> Option<u32> {
+    if text.bytes().all(|byte| byte.is_ascii_digit()) {
+        text.parse().ok()
+    } else {
+        None
+    }
+}
+
+fn is_number(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+fn select(
+    user: &str,
+    passwd: &[PasswdEntry],
+    groups: &[GroupEntry],
+) -> Result<Identity, ExecError> {
+    let (name, group) = user.split_once(':').unwrap_or((user, ""));
+    let entry = passwd.iter().find(|entry| match decimal(name) {
+        Some(uid) => entry.uid == uid,
+        None => entry.name == if name.is_empty() { "root" } else { name },
+    });
+    let (uid, gid) = match entry {
+        Some(entry) => (entry.uid, entry.gid),
+        None if name.is_empty() => (0, 0),
+        None if is_number(name) => (in_range(name)?, 0),
+        None => return Err(ExecError::UnknownUser(name.to_owned())),
+    };
+    if group.is_empty() {
+        let member = entry.map(|entry| entry.name.as_str());
+        return Ok(identity(uid, gid, memberships(member, groups)));
+    }
+    Ok(identity(uid, select_group(group, groups)?, Vec::new()))
+}
+
+fn memberships(member: Option<&str>, groups: &[GroupEntry]) -> Vec<u32> {
+    let Some(member) = member else {
+        return Vec::new();
+    };
+    groups
+        .iter()
+        .filter(|group| group.members.iter().any(|name| name == member))
+        .map(|group| group.gid)
+        .collect()
+}
+
+fn select_group(group: &str, groups: &[GroupEntry]) -> Result<u32, ExecError> {
+    if is_number(group) {
+        return in_range(group);
+    }
+    groups
+        .iter()
+        .find(|entry| entry.name == group)
+        .map(|entry| entry.gid)
+        .ok_or_else(|| ExecError::UnknownGroup(group.to_owned()))
+}
+
+fn in_range(text: &str) -> Result<u32, ExecError> {
+    decimal(text)
+        .filter(|id| *id <= MAX_ID)
+        .ok_or(ExecError::IdOutOfRange)
+}
+
+/// Adds the primary group to the supplementary ones, as BuildKit does.
+fn identity(uid: u32, gid: u32, mut groups: Vec<u32>) -> Identity {
+    if !groups.contains(&gid) {
+        groups.insert(0, gid);
+    }
+    Identity { uid, gid, groups }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn passwd() -> Vec<PasswdEntry> {
+        [("root", 0, 0), ("app", 1000, 1001), ("7", 70, 71)]
+            .into_iter()
+            .map(|(name, uid, gid)| PasswdEntry {
+                name: name.to_owned(),
+                uid,
+                gid,
+                home: format!("/home/{name}"),
+            })
+            .collect()
+    }
+
+    fn groups() -> Vec<GroupEntry> {
+        [
+            ("root", 0, ""),
+            ("app", 1001, ""),
+            ("wheel", 10, "root,app"),
+            ("video", 44, "app"),
+        ]
+        .into_iter()
+        .map(|(name, gid, members)| GroupEntry {
+            name: name.to_owned(),
+            gid,
+            members: members.split(',').map(str::to_owned).collect(),
+        })
+        .collect()
+    }
+
+    /// `uid gid group,group` or the error.
+    fn shown(user: &str) -> String {
+        match select(user, &passwd(), &groups()) {
+            Ok(id) => format!("{} {} {:?}", id.uid, id.gid, id.groups),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    #[test]
+    fn users_are_found_by_name_and_number() {
+        for (name, user, expected) in [
+            ("root by name", "root", "0 0 [0, 10]"),
+            ("name", "app", "1000 1001 [1001, 10, 44]"),
+            ("number with entry", "1000", "1000 1001 [1001, 10, 44]"),
+            ("number without entry", "4242", "4242 0 [0]"),
+            ("a number never matches a name", "7", "7 0 [0]"),
+            (
+                "explicit group drops memberships",
+                "app:video",
+                "1000 44 [44]",
+            ),
+            ("explicit number group", "app:4242", "1000 4242 [4242]"),
+            ("empty user with group", ":wheel", "0 10 [10]"),
+            (
+                "unknown user",
+                "nobody9",
+                "unable to find user nobody9: no matching entries in passwd file",
+            ),
+            (
+                "unknown group",
+                "app:nogrp9",
+                "unable to find group nogrp9: no matching entries in group file",
+            ),
+            (
+                "too large",
+                "2147483648",
+                "uids and gids must be in range 0-2147483647",
+            ),
+            (
+                "negative",
+                "-1",
+                "unable to find user -1: no matching entries in passwd file",
+            ),
+        ] {
+            assert_eq!(shown(user), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn two_numbers_need_no_files() {
+        for (user, expected) in [
+            ("1:2", Some((1, 2))),
+            ("root:root", Some((0, 0))),
+            ("4294967295:0", Some((4_294_967_295, 0))),
+            ("1", None),
+            ("a:1", None),
+            ("+1:1", None),
+        ] {
+            assert_eq!(both_numeric(user), expected, "{user}");
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! What the tests start as a program: the runtime, and cases that need a process of their own.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+use std::io::Write;
+use std::path::Path;
+use std::time::Instant;
+
+use lamina_executor::RuntimeKind;
+use lamina_executor::userns;
+use lamina_executor::userns::IdMapping;
+use lamina_snapshotter::XattrNamespace;
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match arguments.as_slice() {
+        ["runtime"] => lamina_executor::runtime_main(),
+        ["measure", state, count] => measure(Path::new(state), count.parse().expect("a number")),
+        ["shell", state, script] => shell(Path::new(state), XattrNamespace::Trusted, script),
+        ["as-user", state, script] => {
+            let mapping = userns::enter().unwrap_or_else(|error| fail(&error.to_string()));
+            let xattrs = match mapping {
+                IdMapping::Root => XattrNamespace::Trusted,
+                _ => XattrNamespace::User,
+            };
+            say(&format!("{mapping:?}\n"));
+            shell(Path::new(state), xattrs, script);
+        }
+        ["survive", state] => survive(Path::new(state)),
+        ["enter-and-exit", code] => {
+            userns::enter().unwrap_or_else(|error| fail(&error.to_string()));
+            std::process::exit(code.parse().expect("a number"));
+        }
+        ["enter-and-wait"] => {
+            userns::enter().unwrap_or_else(|error| fail(&error.to_string()));
+            say("ready\n");
+            std::thread::park();
+        }
+        other => fail(&format!("unknown arguments {other:?}")),
+    }
+}
+
+fn say(text: &str) {
+    let mut out = std::io::stdout();
+    out.write_all(text.as_bytes())
+        .and_then(|()| out.flush())
+        .expect("stdout works");
+}
+
+fn fail(text: &str) -> ! {
+    writeln!(std::io::stderr(), "{text}").expect("stderr works");
+    std::process::exit(1)
+}
+
+fn tokio() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .expect("tokio starts")
+}
+
+fn world(state: &Path, xattrs: XattrNamespace) -> common::World {
+    let program = std::env::current_exe().expect("own path");
+    common::World::new(state, &program, RuntimeKind::Builtin, xattrs)
+}
+
+/// Runs a script as a step and prints what it prints, as it comes.
+fn shell(state: &Path, xattrs: XattrNamespace, script: &str) {
+    struct Print;
+    impl lamina_types::ProgressSink for Print {
+        fn log(&self, _: lamina_types::LogStream, data: &[u8]) {
+            say(&String::from_utf8_lossy(data));
+        }
+        fn status(&self, _: lamina_types::StepStatus) {}
+        fn warn(&self, _: &str) {}
+    }
+    let world = world(state, xattrs);
+    let progress = lamina_types::Progress::new(std::sync::Arc::new(Print));
+    let cancel = lamina_types::CancelToken::new();
+    tokio().block_on(async {
+        match world
+            .executor
+            .run(world.shell(script), &progress, &cancel)
+            .await
+        {
+            Ok(finished) => say(&format!("{:?}\n", finished.status)),
+            Err(error) => fail(&error.to_string()),
+        }
+    });
+}
+
+/// Runs steps before and after the runtime, the only child of this process, is killed.
+fn survive(state: &Path) {
+    let world = world(state, XattrNamespace::Trusted);
+    tokio().block_on(async {
+        say(&format!(
+            "{:?}\n",
+            world
+                .run(world.shell("exit 4"))
+                .await
+                .0
+                .expect("runs")
+                .status
+        ));
+        let outer = children("thread-self");
+        let inner = children(&format!("{}/task/{}", outer[0], outer[0]));
+        let pid = nix::unistd::Pid::from_raw(outer[0].parse().expect("a number"));
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).expect("killed");
+        // It takes the process that serves the socket along.
+        while Path::new("/proc").join(&inner[0]).exists() {
+            std::thread::yield_now();
+        }
+        say(&format!(
+            "{:?}\n",
+            world
+                .run(world.shell("exit 5"))
+                .await
+                .0
+                .expect("runs")
+                .status
+        ));
+    });
+}
+
+fn children(task: &str) -> Vec<String> {
+    let list = std::fs::read_to_string(format!("/proc/{task}/children")).expect("children");
+    list.split_whitespace().map(str::to_owned).collect()
+}
+
+/// Prints how long a step of /bin/true takes over the process itself.
+fn measure(state: &Path, count: u32) {
+    let world = world(state, XattrNamespace::Trusted);
+    tokio().block_on(async {
+        world.run(world.spec(&["/bin/true"])).await.0.expect("runs");
+        let mut times = Vec::new();
+        for _ in 0..count {
+            let spec = world.spec(&["/bin/true"]);
+            let start = Instant::now();
+            let (finished, ..) = world.run(spec).await;
+            times.push(start.elapsed());
+            finished.expect("runs");
+        }
+        times.sort();
+        let middle = times[times.len() / 2];
+        say(&format!(
+            "{count} steps: median {middle:?}, {:?} to {:?}\n",
+            times[0],
+            times[times.len() - 1]
+        ));
+    });
+}
