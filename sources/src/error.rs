@@ -1,0 +1,147 @@
+//! Why a source gave nothing.
+
+use lamina_content::ContentError;
+use lamina_patterns::PatternError;
+use lamina_registry::ReferenceError;
+use lamina_registry::RegistryError;
+use lamina_session::SessionError;
+use lamina_snapshotter::SnapshotError;
+use lamina_types::BlockingError;
+use lamina_types::Cancelled;
+use lamina_types::DiffId;
+use lamina_types::Digest;
+use lamina_types::PathError;
+
+/// A source could not be resolved or read.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SourceError {
+    /// The build was cancelled.
+    #[error(transparent)]
+    Cancelled(#[from] Cancelled),
+    /// The work never ran, or panicked.
+    #[error(transparent)]
+    Blocking(#[from] BlockingError),
+    /// The layer store failed.
+    #[error(transparent)]
+    Snapshot(#[from] SnapshotError),
+    /// The content store failed, or a blob is damaged.
+    #[error(transparent)]
+    Content(#[from] ContentError),
+    /// The client did not give what was asked for.
+    #[error(transparent)]
+    Session(#[from] SessionError),
+    /// The registry failed.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    /// Not an image reference.
+    #[error(transparent)]
+    Reference(#[from] ReferenceError),
+    /// A file of the client could not be read.
+    #[error(transparent)]
+    Io(#[from] PathError),
+    /// An identifier without a scheme.
+    #[error("failed to parse {identifier}: expected scheme://..")]
+    BadIdentifier {
+        /// What was given.
+        identifier: String,
+    },
+    /// A scheme that nobody knows (row SRC-01).
+    #[error("unknown scheme {scheme}")]
+    UnknownScheme {
+        /// What was given.
+        scheme: String,
+    },
+    /// A scheme that this version does not read.
+    #[error("{identifier}: sources of scheme {scheme} are not supported yet")]
+    UnsupportedScheme {
+        /// The scheme.
+        scheme: String,
+        /// What was given.
+        identifier: String,
+    },
+    /// An attribute has a value that makes no sense.
+    #[error("{identifier}: invalid value {value:?} of {name}: {reason}")]
+    BadAttribute {
+        /// The source.
+        identifier: String,
+        /// The attribute.
+        name: &'static str,
+        /// Its value.
+        value: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A list of patterns cannot be used.
+    #[error("invalid {attribute}: {source}")]
+    Pattern {
+        /// Which list.
+        attribute: &'static str,
+        /// What is wrong.
+        source: PatternError,
+    },
+    /// The image is not the one that the build requires (row SRC-06).
+    #[error("image digest {found} for {reference} does not match expected checksum {wanted}")]
+    WrongChecksum {
+        /// The image.
+        reference: String,
+        /// What the build requires.
+        wanted: Digest,
+        /// What the reference names.
+        found: Digest,
+    },
+    /// A document of the image makes no sense.
+    #[error("{reference}: malformed {what} {digest}: {reason}")]
+    MalformedImage {
+        /// The image.
+        reference: String,
+        /// Which document.
+        what: &'static str,
+        /// Its digest.
+        digest: Digest,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A layer does not unpack to what the image config says.
+    #[error("{reference}: layer {layer} unpacks to {found}, but the image config has {wanted}")]
+    WrongDiffId {
+        /// The image.
+        reference: String,
+        /// The blob.
+        layer: Digest,
+        /// What the config says.
+        wanted: DiffId,
+        /// What it is.
+        found: DiffId,
+    },
+    /// A document or blob that an OCI layout should have.
+    #[error("OCI layout {layout:?}: {reason}")]
+    Layout {
+        /// What the client calls it, or its folder.
+        layout: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A pinned source of another kind was given.
+    #[error("{identifier} is not a source of scheme {scheme}")]
+    WrongKind {
+        /// What was given.
+        identifier: String,
+        /// What was asked.
+        scheme: &'static str,
+    },
+}
+
+impl SourceError {
+    /// Says whether the build was cancelled, at whatever depth.
+    #[must_use]
+    pub fn is_cancelled(&self) -> bool {
+        match self {
+            Self::Cancelled(_) | Self::Blocking(BlockingError::Cancelled(_)) => true,
+            Self::Registry(error) => error.is_cancelled(),
+            Self::Snapshot(SnapshotError::Cancelled(_) | SnapshotError::Blocking(_)) => true,
+            Self::Content(ContentError::Cancelled(_)) => true,
+            _ => false,
+        }
+    }
+}

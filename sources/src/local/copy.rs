@@ -1,0 +1,216 @@
+//! Copying one file of the client.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io;
+use std::io::Read;
+use std::io::Write;
+use std::os::fd::AsRawFd;
+use std::os::fd::OwnedFd;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
+
+use lamina_session::LocalOwner;
+use lamina_snapshotter::MetadataChange;
+use lamina_types::CancelToken;
+use rustix::io::Errno;
+
+use super::host::Fingerprint;
+use crate::SourceError;
+use crate::report::Action;
+
+/// Bytes between two looks at the cancel token.
+const PIECE_BYTES: usize = 1 << 20;
+
+/// Names the process's user has no say in, or that mean nothing elsewhere.
+const FOREIGN_XATTRS: [&[u8]; 5] = [
+    b"system.",
+    b"trusted.overlay.",
+    b"user.overlay.",
+    b"com.apple.",
+    b"security.",
+];
+const CAPABILITY: &[u8] = b"security.capability";
+
+/// Copies data in the cheapest way that works, and remembers which do not.
+#[derive(Default)]
+pub(super) struct DataCopier {
+    no_reflink: AtomicBool,
+    no_copy_range: AtomicBool,
+}
+
+impl DataCopier {
+    /// Copies all of `from` into the empty file `to`.
+    pub(super) fn copy(
+        &self,
+        from: &mut File,
+        to: &mut File,
+        size: u64,
+        action: &Action,
+        cancel: &CancelToken,
+    ) -> Result<io::Result<()>, SourceError> {
+        if size > 0 && self.reflink(from, to) {
+            action.add(size);
+            return Ok(Ok(()));
+        }
+        if size > 0 && !self.no_copy_range.load(Ordering::Relaxed) {
+            match copy_range(from, to, action, cancel)? {
+                Ok(()) => return Ok(Ok(())),
+                Err(error) if is_unsupported(error) => {
+                    self.no_copy_range.store(true, Ordering::Relaxed);
+                }
+                Err(error) => return Ok(Err(error.into())),
+            }
+        }
+        read_write(from, to, action, cancel)
+    }
+
+    fn reflink(&self, from: &File, to: &File) -> bool {
+        if self.no_reflink.load(Ordering::Relaxed) {
+            return false;
+        }
+        match rustix::fs::ioctl_ficlone(to, from) {
+            Ok(()) => true,
+            Err(error) => {
+                // What this file system cannot do for one file it cannot do for any.
+                let never = is_unsupported(error) || error == Errno::NOTTY;
+                self.no_reflink.fetch_or(never, Ordering::Relaxed);
+                false
+            }
+        }
+    }
+}
+
+fn is_unsupported(error: Errno) -> bool {
+    matches!(
+        error,
+        Errno::XDEV | Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL | Errno::PERM
+    )
+}
+
+type Copied<E> = Result<Result<(), E>, SourceError>;
+
+/// An error means that nothing was copied, unless it is a real one.
+fn copy_range(from: &File, to: &File, action: &Action, cancel: &CancelToken) -> Copied<Errno> {
+    loop {
+        cancel.check()?;
+        match rustix::fs::copy_file_range(from, None, to, None, PIECE_BYTES) {
+            Ok(0) => return Ok(Ok(())),
+            Ok(count) => action.add(count as u64),
+            Err(error) => return Ok(Err(error)),
+        }
+    }
+}
+
+fn read_write(
+    from: &mut File,
+    to: &mut File,
+    action: &Action,
+    cancel: &CancelToken,
+) -> Copied<io::Error> {
+    let mut buffer = vec![0; PIECE_BYTES];
+    loop {
+        cancel.check()?;
+        let count = match from.read(&mut buffer) {
+            Ok(0) => return Ok(Ok(())),
+            Ok(count) => count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Ok(Err(error)),
+        };
+        if let Err(error) = to.write_all(&buffer[..count]) {
+            return Ok(Err(error));
+        }
+        action.add(count as u64);
+    }
+}
+
+/// Decides on owners once for a transfer.
+#[derive(Clone, Copy)]
+pub(super) struct Ownership {
+    owner: LocalOwner,
+    /// Whose what this process makes is.
+    own: (u32, u32),
+}
+
+impl Ownership {
+    pub(super) fn new(owner: LocalOwner) -> Self {
+        let own = (
+            rustix::process::geteuid().as_raw(),
+            rustix::process::getegid().as_raw(),
+        );
+        Self { owner, own }
+    }
+
+    pub(super) const fn is_root(&self) -> bool {
+        self.own.0 == 0
+    }
+
+    /// Returns what to set on a new entry; what it has already is left out.
+    pub(super) fn metadata(
+        &self,
+        found: &Fingerprint,
+        xattrs: BTreeMap<Vec<u8>, Vec<u8>>,
+    ) -> MetadataChange {
+        let owner = match self.owner {
+            LocalOwner::AsIs => (found.uid, found.gid),
+            LocalOwner::Fixed { uid, gid } => (uid, gid),
+        };
+        let owner = (owner != self.own).then_some(owner);
+        // A change of owner takes the set-id bits away.
+        let mode = (owner.is_some() && found.mode & 0o6000 != 0).then_some(found.mode);
+        MetadataChange {
+            owner,
+            mode,
+            mtime_ns: Some(found.mtime_ns),
+            xattrs: (!xattrs.is_empty()).then_some(xattrs),
+        }
+    }
+
+    /// Returns the extended attributes of a name that belong to the image.
+    pub(super) fn xattrs(&self, dir: &OwnedFd, name: &[u8]) -> BTreeMap<Vec<u8>, Vec<u8>> {
+        // The calls that take a directory descriptor are too new to rely on.
+        let mut path = format!("/proc/self/fd/{}/", dir.as_raw_fd()).into_bytes();
+        path.extend_from_slice(name);
+        let Some(list) = grow(|buffer| rustix::fs::llistxattr(path.as_slice(), buffer)) else {
+            return BTreeMap::new();
+        };
+        let names = list
+            .split(|&byte| byte == 0)
+            .filter(|name| self.keeps(name));
+        // What vanished meanwhile, or may not be read, does not come along.
+        names
+            .filter_map(|name| {
+                let value = grow(|buffer| rustix::fs::lgetxattr(path.as_slice(), name, buffer))?;
+                Some((name.to_vec(), value))
+            })
+            .collect()
+    }
+
+    fn keeps(&self, name: &[u8]) -> bool {
+        if name.is_empty() {
+            return false;
+        }
+        if name == CAPABILITY {
+            return self.is_root();
+        }
+        let foreign = FOREIGN_XATTRS.iter().any(|prefix| name.starts_with(prefix));
+        !foreign && (self.is_root() || !name.starts_with(b"trusted."))
+    }
+}
+
+/// The kernel's limit for one value and for a list of names.
+const MAX_XATTR_BYTES: usize = 64 << 10;
+
+/// Calls with a small buffer and then with the largest that can be needed; `None` on errors.
+fn grow(mut query: impl FnMut(&mut [u8]) -> rustix::io::Result<usize>) -> Option<Vec<u8>> {
+    let mut small = [0; 256];
+    match query(&mut small) {
+        Ok(count) => return Some(small[..count].to_vec()),
+        Err(Errno::RANGE) => {}
+        Err(_) => return None,
+    }
+    let mut large = vec![0; MAX_XATTR_BYTES];
+    let count = query(&mut large).ok()?;
+    large.truncate(count);
+    Some(large)
+}
