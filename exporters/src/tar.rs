@@ -1,0 +1,86 @@
+//! `type=tar`: the tree of a result as one tar (rows ELO-05, ELO-08 to ELO-10).
+
+use std::collections::BTreeMap;
+use std::io::BufWriter;
+use std::io::Write;
+
+use async_trait::async_trait;
+use lamina_content::ArchiveWriter;
+use lamina_content::TreeOptions;
+use lamina_session::FileTarget;
+use lamina_types::CancelToken;
+use lamina_types::IoContext;
+
+use crate::ExportContext;
+use crate::ExportError;
+use crate::ExportInput;
+use crate::Exporter;
+use crate::attrs::Attrs;
+use crate::steps::Step;
+use crate::trees::ExportTree;
+use crate::trees::TreeExportOptions;
+use crate::trees::trees_of;
+
+/// Writes one tar; several platforms get a folder each.
+pub(crate) struct TarExporter {
+    index: usize,
+    options: TreeExportOptions,
+}
+
+impl TarExporter {
+    /// Reads the attributes.
+    pub(crate) fn parse(
+        attrs: &BTreeMap<String, String>,
+        index: usize,
+    ) -> Result<Self, ExportError> {
+        let options = TreeExportOptions::take(&mut Attrs::new(attrs))?;
+        Ok(Self { index, options })
+    }
+}
+
+#[async_trait]
+impl Exporter for TarExporter {
+    fn name(&self) -> &'static str {
+        "exporting to client tarball"
+    }
+
+    async fn export(
+        &self,
+        input: &ExportInput,
+        context: &ExportContext,
+    ) -> Result<BTreeMap<String, String>, ExportError> {
+        let trees = trees_of(input, &self.options)?;
+        let split = input.is_map();
+        let target = context.session.file_target(self.index).await?;
+        let _step = Step::start(&context.progress, "sending tarball");
+        context
+            .blocking
+            .run(&context.cancel, move |cancel| {
+                write_trees(&trees, split, target, cancel)
+            })
+            .await?;
+        Ok(BTreeMap::new())
+    }
+}
+
+fn write_trees(
+    trees: &[ExportTree],
+    split: bool,
+    mut target: Box<dyn FileTarget>,
+    cancel: &CancelToken,
+) -> Result<(), ExportError> {
+    let mut archive = ArchiveWriter::new(BufWriter::with_capacity(1 << 18, &mut target));
+    for tree in trees {
+        let mut options = TreeOptions {
+            folder: Vec::new(),
+            mtime_ns: tree.mtime_ns,
+        };
+        if split {
+            archive.append_dir(&tree.folder, tree.mtime_ns.unwrap_or(0))?;
+            options.folder = tree.folder.clone().into_bytes();
+        }
+        archive.append_tree(&tree.stack.tree(), &options, cancel)?;
+    }
+    archive.finish()?.flush().at("tar output")?;
+    Ok(target.finish()?)
+}
