@@ -1,0 +1,86 @@
+//! References: trees that a build has made, or could make (rows GW-22, GW-23).
+
+use std::fmt;
+use std::sync::Arc;
+
+use lamina_proto::pb;
+use lamina_solver::Edge;
+use tokio::sync::OnceCell;
+
+use super::Inner;
+use crate::BuildError;
+use crate::Snapshot;
+use crate::ops::BuildContext;
+
+/// Something solved or to be solved within one build; its definition re-creates it. Lazy until
+/// read or exported.
+#[derive(Clone)]
+pub struct Reference(Arc<Lazy>);
+
+struct Lazy {
+    origin: Origin,
+    result: OnceCell<Result<Snapshot, BuildError>>,
+}
+
+enum Origin {
+    Loaded(Loaded),
+    /// Of another engine: only its definition is known here.
+    Foreign(pb::Definition),
+}
+
+/// A definition that was validated.
+pub(super) struct Loaded {
+    pub(super) definition: pb::Definition,
+    pub(super) edge: Edge<Snapshot, BuildContext>,
+    /// Cache mounts that are emptied before the first step (row LLB-07).
+    pub(super) emptied: Vec<(String, bool)>,
+}
+
+impl Reference {
+    pub(super) fn new(loaded: Loaded) -> Self {
+        Self::of(Origin::Loaded(loaded))
+    }
+
+    /// Returns a reference for a [`Bridge`](crate::Bridge) that is not a build's of this process.
+    /// A build refuses it.
+    #[must_use]
+    pub fn foreign(definition: pb::Definition) -> Self {
+        Self::of(Origin::Foreign(definition))
+    }
+
+    fn of(origin: Origin) -> Self {
+        Self(Arc::new(Lazy {
+            origin,
+            result: OnceCell::new(),
+        }))
+    }
+
+    /// Returns the definition, as received.
+    #[must_use]
+    pub fn definition(&self) -> &pb::Definition {
+        match &self.0.origin {
+            Origin::Loaded(loaded) => &loaded.definition,
+            Origin::Foreign(definition) => definition,
+        }
+    }
+
+    /// Solves at the first call; later ones get the same result, also the same error.
+    pub(super) async fn evaluate(&self, build: &Inner) -> Result<Snapshot, BuildError> {
+        let Origin::Loaded(loaded) = &self.0.origin else {
+            return Err(BuildError::new("the reference is not one of this build"));
+        };
+        let solve = || build.solve(loaded);
+        self.0.result.get_or_init(solve).await.clone()
+    }
+}
+
+impl fmt::Debug for Reference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0.origin {
+            Origin::Loaded(Loaded { edge, .. }) => {
+                write!(f, "Reference({}@{})", edge.vertex.name, edge.output)
+            }
+            Origin::Foreign(_) => f.write_str("Reference(foreign)"),
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! Cache directories on disk. Blocking; called through the one door, or for single renames.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::path::PathBuf;
+
+use lamina_snapshotter::LayerStack;
+use lamina_types::CancelToken;
+use lamina_types::IoContext;
+use lamina_types::PathError;
+
+use super::CacheKey;
+use super::CacheMountError;
+
+/// The folder `cache-mounts`.
+pub(super) struct Disk(PathBuf);
+
+const KEY: &str = "key";
+const TREE: &str = "fs";
+const TEMPORARY: &str = "tmp-";
+/// What an empty directory looks like to steps.
+const DEFAULT_MODE: u32 = 0o755;
+
+impl Disk {
+    /// Opens the folder; returns what is in it.
+    pub(super) fn open(dir: &Path) -> Result<(Self, BTreeMap<u64, CacheKey>), PathError> {
+        make_dir(dir)?;
+        let disk = Self(dir.to_owned());
+        let mut found = BTreeMap::new();
+        for entry in fs::read_dir(dir).at(dir.display())? {
+            let path = entry.at(dir.display())?.path();
+            match disk.identify(&path) {
+                Some((number, key)) => drop(found.insert(number, key)),
+                None => fs::remove_dir_all(&path).at(path.display())?,
+            }
+        }
+        Ok((disk, found))
+    }
+
+    /// Returns number and key of a complete directory.
+    fn identify(&self, path: &Path) -> Option<(u64, CacheKey)> {
+        let number = path.file_name()?.to_str()?.parse().ok()?;
+        let key = fs::read(path.join(KEY)).ok()?;
+        Some((number, serde_json::from_slice(&key).ok()?))
+    }
+
+    fn path(&self, number: u64) -> PathBuf {
+        self.0.join(number.to_string())
+    }
+
+    /// Makes the directory `number` with the content of `seed`; nothing is left on error.
+    pub(super) fn make(
+        &self,
+        number: u64,
+        key: &CacheKey,
+        seed: &LayerStack,
+        cancel: &CancelToken,
+    ) -> Result<(), CacheMountError> {
+        let temporary = self.0.join(format!("{TEMPORARY}{number}"));
+        let made = fill(&temporary, key, seed, cancel).and_then(|()| {
+            fs::rename(&temporary, self.path(number)).at(temporary.display())?;
+            Ok(())
+        });
+        if made.is_err() {
+            remove_tree(&temporary);
+        }
+        made
+    }
+
+    pub(super) fn open_dir(&self, number: u64) -> Result<OwnedFd, PathError> {
+        let path = self.path(number).join(TREE);
+        let dir = fs::File::open(&path).at(path.display())?;
+        Ok(dir.into())
+    }
+
+    /// Removes a directory that nobody uses; what cannot be removed is swept at the next start.
+    pub(super) fn remove(&self, number: u64) {
+        let doomed = self.0.join(format!("{TEMPORARY}{number}"));
+        if fs::rename(self.path(number), &doomed).is_ok() {
+            remove_tree(&doomed);
+        }
+    }
+}
+
+fn fill(
+    dir: &Path,
+    key: &CacheKey,
+    seed: &LayerStack,
+    cancel: &CancelToken,
+) -> Result<(), CacheMountError> {
+    let tree = dir.join(TREE);
+    make_dir(dir)?;
+    fs::create_dir(&tree).at(tree.display())?;
+    let mode = fs::Permissions::from_mode(DEFAULT_MODE);
+    fs::set_permissions(&tree, mode).at(tree.display())?;
+    if !seed.is_empty() {
+        // Copies, never links: steps write in place here.
+        lamina_exporters::write_tree(seed, &tree, cancel)?;
+    }
+    let key_file = dir.join(KEY);
+    let json = serde_json::to_vec(key).at(key_file.display())?;
+    fs::write(&key_file, json).at(key_file.display())?;
+    Ok(())
+}
+
+/// Makes a folder that only we can enter.
+fn make_dir(dir: &Path) -> Result<(), PathError> {
+    let made = fs::DirBuilder::new().mode(0o700).create(dir);
+    match made {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        other => other.at(dir.display()),
+    }
+}
+
+fn remove_tree(dir: &Path) {
+    if let Err(error) = fs::remove_dir_all(dir)
+        && error.kind() != io::ErrorKind::NotFound
+    {
+        tracing::warn!(path = %dir.display(), %error, "a cache directory could not be removed");
+    }
+}

@@ -1,0 +1,78 @@
+//! The LLB capabilities that work (section 7.1 of the inventory).
+//!
+//! A client refuses to send what is not listed, and a definition that requires something else is
+//! refused by name (row LLB-10); so an id may stand here only if the feature behind it works.
+
+/// Ids of the LLB capabilities on offer, sorted.
+pub const CAPS: &[&str] = &[
+    "constraints",
+    "diffop",
+    "exec.cgroup",
+    "exec.meta.base",
+    "exec.meta.cgroup.parent",
+    "exec.meta.network",
+    "exec.meta.proxyenv",
+    "exec.meta.removemountstubs.recursive",
+    "exec.meta.security",
+    "exec.meta.setsdefaultpath",
+    "exec.meta.ulimit",
+    "exec.mount.bind",
+    "exec.mount.bind.readwrite-nooutput",
+    "exec.mount.cache",
+    "exec.mount.cache.content",
+    "exec.mount.cache.sharing",
+    "exec.mount.secret",
+    "exec.mount.selector",
+    "exec.mount.tmpfs",
+    "exec.mount.tmpfs.size",
+    "exec.secretenv",
+    "exec.validexitcode",
+    "exporter.multiple",
+    "exporter.sourcedateepoch",
+    "file.base",
+    "file.copy.alwaysreplaceexistingdestpaths",
+    "file.copy.includeexcludepatterns",
+    "file.copy.modestring",
+    "file.rm.nofollowsymlink",
+    "file.rm.wildcard",
+    "file.symlink.create",
+    "mergeop",
+    "meta.description",
+    "meta.exportcache",
+    "meta.ignorecache",
+    "passthroughop",
+    "platform",
+    "source.buildop.llbfilename",
+    "source.image",
+    "source.image.checksum",
+    "source.image.layerlimit",
+    "source.image.resolvemode",
+    "source.local",
+    "source.local.differ",
+    "source.local.excludepatterns",
+    "source.local.followpaths",
+    "source.local.includepatterns",
+    "source.local.sessionid",
+    "source.local.sharedkeyhint",
+    "source.local.unique",
+    "source.ocilayout",
+];
+
+/// Says whether the capability `id` is on offer.
+#[must_use]
+pub fn has_cap(id: &str) -> bool {
+    CAPS.binary_search(&id).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_is_sorted_and_searchable() {
+        assert!(CAPS.is_sorted());
+        assert!(CAPS.iter().all(|id| has_cap(id)));
+        assert!(!has_cap("exec.mount.ssh"));
+        assert!(!has_cap(""));
+    }
+}

@@ -1,0 +1,156 @@
+//! The exec op: a process (section 6.2).
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use lamina_executor::ExecError;
+use lamina_executor::ExitStatus;
+use lamina_executor::ProcessSpec;
+use lamina_solver::CacheMap;
+use lamina_solver::Op;
+use lamina_solver::OpContext;
+use lamina_solver::OpError;
+use lamina_types::Digest;
+
+use super::BuildContext;
+use super::OpFailure;
+use super::cache_map;
+use super::context::secret;
+use super::digest::content_digest;
+use super::exec_mounts;
+use super::exec_mounts::Prepared;
+use super::exec_outputs;
+use super::failure::exit_code;
+use crate::Services;
+use crate::Snapshot;
+use crate::model::ExecStep;
+
+/// Runs a process.
+pub(super) struct ExecOp {
+    pub(super) step: Arc<ExecStep>,
+    pub(super) services: Arc<Services>,
+}
+
+type Context = OpContext<BuildContext>;
+
+#[async_trait]
+impl Op<Snapshot, BuildContext> for ExecOp {
+    async fn cache_map(&self, _: &Context) -> Result<CacheMap, OpError> {
+        Ok(cache_map(self.step.key, &self.step.inputs))
+    }
+
+    async fn content_digest(
+        &self,
+        input: usize,
+        value: &Snapshot,
+        context: &Context,
+    ) -> Result<Digest, OpError> {
+        let input = self.step.inputs.get(input);
+        let digest = content_digest(value, input, &self.services.blocking, &context.cancel).await;
+        digest.map_err(OpFailure::shared)
+    }
+
+    async fn exec(
+        &self,
+        inputs: Vec<Snapshot>,
+        context: &Context,
+    ) -> Result<Vec<Snapshot>, OpError> {
+        self.run(inputs, context).await.map_err(OpFailure::shared)
+    }
+
+    fn takes_slot(&self) -> bool {
+        true
+    }
+}
+
+impl ExecOp {
+    async fn run(
+        &self,
+        inputs: Vec<Snapshot>,
+        context: &Context,
+    ) -> Result<Vec<Snapshot>, OpFailure> {
+        let env = self.environment(context).await?;
+        let prepared = exec_mounts::prepare(&self.step, &self.services, inputs, context).await?;
+        let Prepared {
+            root,
+            mounts,
+            fates,
+            cache_dirs,
+        } = prepared;
+        let spec = self.spec(env, root, mounts);
+        let executor = &self.services.executor;
+        let finished = executor.run(spec, &context.progress, &context.cancel).await;
+        // Other steps may have the cache directories now; the layers are ours alone.
+        drop(cache_dirs);
+        let finished = finished.map_err(|error| self.not_run(error))?;
+        self.check(finished.status)?;
+        exec_outputs::collect(finished, fates, &self.services.blocking, &context.cancel).await
+    }
+
+    /// The step's variables and its secrets (row EXC-34).
+    async fn environment(&self, context: &Context) -> Result<Vec<String>, OpFailure> {
+        let mut env = self.step.env.clone();
+        for wanted in &self.step.secret_env {
+            let value = match secret(context, &wanted.id).await? {
+                Some(value) => value,
+                None if wanted.optional => Vec::new(),
+                None => return Err(OpFailure::NoSecret(wanted.id.clone())),
+            };
+            env.push(format!(
+                "{}={}",
+                wanted.name,
+                String::from_utf8_lossy(&value)
+            ));
+        }
+        Ok(env)
+    }
+
+    fn spec(
+        &self,
+        env: Vec<String>,
+        root: lamina_executor::Root,
+        mounts: Vec<lamina_executor::StepMount>,
+    ) -> ProcessSpec {
+        let step = &*self.step;
+        ProcessSpec {
+            args: step.args.clone(),
+            env,
+            cwd: step.cwd.clone(),
+            user: step.user.clone(),
+            hostname: step.hostname.clone(),
+            extra_hosts: step.extra_hosts.clone(),
+            network: step.network,
+            security: step.security,
+            ulimits: step.ulimits.clone(),
+            cgroup_parent: step.cgroup_parent.clone(),
+            remove_mount_stubs_recursive: step.remove_mount_stubs_recursive,
+            root,
+            mounts,
+        }
+    }
+
+    fn not_run(&self, error: ExecError) -> OpFailure {
+        match error {
+            ExecError::Cancelled(cancelled) => OpFailure::Cancelled(cancelled),
+            source => OpFailure::Exec {
+                command: self.step.command(),
+                source,
+            },
+        }
+    }
+
+    /// Refuses an exit that the step does not call success (rows EXC-11, EXC-12).
+    fn check(&self, status: ExitStatus) -> Result<(), OpFailure> {
+        let accepted = match status {
+            ExitStatus::OutOfMemory => false,
+            status => self.step.accepts(exit_code(status)),
+        };
+        if accepted {
+            return Ok(());
+        }
+        Err(OpFailure::Process {
+            command: self.step.command(),
+            status,
+        })
+    }
+}

@@ -1,0 +1,152 @@
+//! Why a step failed.
+
+use std::sync::Arc;
+
+use lamina_executor::ExecError;
+use lamina_executor::ExitStatus;
+use lamina_fileops::FileOpError;
+use lamina_session::SessionError;
+use lamina_snapshotter::SnapshotError;
+use lamina_solver::OpError;
+use lamina_sources::SourceError;
+use lamina_types::BlockingError;
+use lamina_types::Cancelled;
+
+use crate::BuildError;
+use crate::CacheMountError;
+use crate::definition::LoadError;
+
+/// A step failed; shared between all builds that waited for it.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub(crate) enum OpFailure {
+    /// Nobody waits for it any more.
+    #[error(transparent)]
+    Cancelled(#[from] Cancelled),
+    /// The process ended otherwise than it should (row EXC-12).
+    #[error("process {command:?} did not complete successfully: {}", status_text(.status))]
+    Process { command: String, status: ExitStatus },
+    /// The process could not be run.
+    #[error("process {command:?} did not complete successfully: {source}")]
+    Exec { command: String, source: ExecError },
+    /// An action of a file op failed; `action` is its index (row ERR-04).
+    #[error("{source}")]
+    File { action: usize, source: FileOpError },
+    /// Content of an input could not be read for the cache key (row ERR-05).
+    #[error("failed to calculate checksum of ref {label}: {}", checksum_text(.source))]
+    Checksum {
+        label: String,
+        source: SnapshotError,
+    },
+    /// The client has no such secret, or cannot read it.
+    #[error("secret {0}: not found")]
+    NoSecret(String),
+    /// The client could not answer.
+    #[error(transparent)]
+    Session(SessionError),
+    /// Layers could not be read or written.
+    #[error(transparent)]
+    Snapshot(SnapshotError),
+    /// A source could not be resolved or read.
+    #[error(transparent)]
+    Source(Box<SourceError>),
+    /// A cache directory could not be had.
+    #[error(transparent)]
+    CacheMount(Box<CacheMountError>),
+    /// The work was lost.
+    #[error(transparent)]
+    Blocking(BlockingError),
+    /// The definition that a build op found is wrong.
+    #[error("failed to load LLB: {0}")]
+    Load(#[from] LoadError),
+    /// The file that a build op reads is no definition.
+    #[error("{path}: not an LLB definition: {source}")]
+    NotLlb {
+        path: String,
+        source: prost::DecodeError,
+    },
+    /// The build that a build op runs failed; its error stands for this one.
+    #[error("{0}")]
+    Nested(Box<BuildError>),
+    /// A step without a root was let through.
+    #[error("internal error: a step has no root")]
+    NoRoot,
+    /// The executor kept a layer that the step was to give.
+    #[error("internal error: the layer of an output is lost")]
+    LostLayer,
+    /// An op was asked for a content key that it does not offer.
+    #[error("internal error: this op has no content keys")]
+    NoContentKey,
+    /// The build op runs in no build.
+    #[error("internal error: no build to solve a nested definition in")]
+    NoBuild,
+}
+
+/// Words what is missing as clients have known it for long: `"/path": not found`.
+fn checksum_text(source: &SnapshotError) -> String {
+    match source {
+        SnapshotError::Io(error) if source.is_not_found() => {
+            format!("{:?}: not found", error.path)
+        }
+        other => other.to_string(),
+    }
+}
+
+fn status_text(status: &ExitStatus) -> String {
+    match status {
+        ExitStatus::OutOfMemory => "cannot allocate memory".to_owned(),
+        status => format!("exit code: {}", exit_code(*status)),
+    }
+}
+
+/// Returns the code as shells count it: 128 more than the signal for a death by signal.
+pub(super) fn exit_code(status: ExitStatus) -> i32 {
+    const KILLED: i32 = 9;
+    match status {
+        ExitStatus::Code(code) => code,
+        ExitStatus::Signal(signal) => 128 + signal,
+        ExitStatus::OutOfMemory => 128 + KILLED,
+    }
+}
+
+impl OpFailure {
+    /// Returns the exit code of the process that failed (row ERR-06).
+    pub(crate) fn exit_code(&self) -> Option<i32> {
+        match self {
+            Self::Process { status, .. } => Some(exit_code(*status)),
+            _ => None,
+        }
+    }
+
+    /// Puts it in the form that the solver shares.
+    pub(crate) fn shared(self) -> OpError {
+        Arc::new(self)
+    }
+}
+
+impl From<BlockingError> for OpFailure {
+    fn from(error: BlockingError) -> Self {
+        match error {
+            BlockingError::Cancelled(cancelled) => Self::Cancelled(cancelled),
+            other => Self::Blocking(other),
+        }
+    }
+}
+
+impl From<SnapshotError> for OpFailure {
+    fn from(error: SnapshotError) -> Self {
+        match error {
+            SnapshotError::Cancelled(cancelled) => Self::Cancelled(cancelled),
+            other => Self::Snapshot(other),
+        }
+    }
+}
+
+impl From<CacheMountError> for OpFailure {
+    fn from(error: CacheMountError) -> Self {
+        match error {
+            CacheMountError::Cancelled(cancelled) => Self::Cancelled(cancelled),
+            other => Self::CacheMount(Box::new(other)),
+        }
+    }
+}

@@ -1,0 +1,42 @@
+//! What ops need of the engine.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use lamina_executor::Executor;
+use lamina_snapshotter::SnapshotStore;
+use lamina_sources::Sources;
+use lamina_types::Blocking;
+use lamina_types::Platform;
+
+use crate::CacheMounts;
+use crate::Frontend;
+
+/// The parts of the engine that all builds share. Made once, by the engine.
+pub struct Services {
+    /// Layers.
+    pub snapshots: SnapshotStore,
+    /// Images, layouts and directories.
+    pub sources: Sources,
+    /// Runs processes.
+    pub executor: Executor,
+    /// Directories that outlive builds.
+    pub cache_mounts: CacheMounts,
+    /// The door to work on files.
+    pub blocking: Blocking,
+    /// What ops without a platform are for, then what else can be run (row GW-01).
+    pub platforms: Vec<Platform>,
+    /// Frontends by name (row CSOL-04).
+    pub frontends: BTreeMap<String, Arc<dyn Frontend>>,
+}
+
+impl Services {
+    /// Returns the platform of ops that name none.
+    #[must_use]
+    pub fn default_platform(&self) -> Platform {
+        self.platforms
+            .first()
+            .cloned()
+            .unwrap_or_else(Platform::host)
+    }
+}
