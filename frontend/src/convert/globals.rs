@@ -1,0 +1,249 @@
+//! Arguments before the first `FROM`, and the stages' headers (rows DFI-02, DFI-03, DFI-05).
+
+use std::collections::BTreeSet;
+
+use crate::convert::Converter;
+use crate::convert::at;
+use crate::convert::checks;
+use crate::convert::epoch;
+use crate::convert::stages::SCRATCH;
+use crate::convert::stages::StageState;
+use crate::env::Env;
+use crate::error::FrontendError;
+use crate::error::Result;
+use crate::expand::Expansion;
+use crate::instructions::Action;
+use crate::instructions::FileParts;
+use crate::instructions::Stage;
+use crate::lines::Lines;
+use crate::lint::Linter;
+use crate::lint::Rule;
+use crate::located::Located;
+use crate::platform;
+use crate::suggest::Case;
+use crate::suggest::Suggestion;
+
+impl Converter<'_> {
+    /// Sets the global arguments.
+    pub(super) fn set_globals(&mut self, parts: &FileParts) -> Result<()> {
+        let target = match (self.job.options.target.as_str(), parts.stages.last()) {
+            ("", Some(stage)) => stage.name.clone(),
+            (target, _) => target.to_owned(),
+        };
+        let automatic = self.automatic_args(&target);
+        if let Ok((defaults, _)) = self.with_declared(automatic.clone(), parts, false) {
+            checks::default_bases(&parts.stages, &self.lexer, &defaults, &self.linter);
+        }
+        let (globals, declared) = self.with_declared(automatic, parts, true)?;
+        self.globals = globals;
+        self.declared = declared;
+        self.set_epoch()
+    }
+
+    /// Returns the arguments that every file has.
+    fn automatic_args(&self, target: &str) -> Env {
+        let build = &self.platforms.build;
+        let wanted = &self.platforms.target;
+        let stage = if target.is_empty() { "default" } else { target };
+        let pairs = [
+            ("BUILDPLATFORM", build.to_string()),
+            ("BUILDOS", build.os.clone()),
+            ("BUILDOSVERSION", build.os_version.clone()),
+            ("BUILDARCH", build.architecture.clone()),
+            ("BUILDVARIANT", build.variant.clone()),
+            ("TARGETPLATFORM", platform::format_all(wanted)),
+            ("TARGETOS", wanted.os.clone()),
+            ("TARGETOSVERSION", wanted.os_version.clone()),
+            ("TARGETARCH", wanted.architecture.clone()),
+            ("TARGETVARIANT", wanted.variant.clone()),
+            ("TARGETSTAGE", stage.to_owned()),
+        ];
+        let given = |(name, value): (&str, String)| {
+            let value = self.build_args.get(name).cloned().unwrap_or(value);
+            (name.to_owned(), value)
+        };
+        pairs.into_iter().map(given).collect()
+    }
+
+    /// Adds the declared arguments to `env`; returns them also alone.
+    fn with_declared(
+        &self,
+        mut env: Env,
+        parts: &FileParts,
+        use_build_args: bool,
+    ) -> Result<(Env, Env)> {
+        let mut declared = Env::default();
+        for (arguments, lines) in &parts.global_arguments {
+            for argument in arguments {
+                let given = self
+                    .build_args
+                    .get(&argument.name)
+                    .filter(|_| use_build_args);
+                let value = match (given, &argument.value) {
+                    (Some(given), _) => Some(given.clone()),
+                    (None, Some(default)) => {
+                        Some(at(self.lexer.expand(default, &env).text, *lines)?)
+                    }
+                    (None, None) => None,
+                };
+                declared.set(&argument.name, value.clone().unwrap_or_default());
+                if let Some(value) = value {
+                    env.set(&argument.name, value);
+                }
+            }
+        }
+        Ok((env, declared))
+    }
+
+    fn set_epoch(&mut self) -> Result<()> {
+        let name = epoch::VARIABLE;
+        let given = self.build_args.get(name).cloned();
+        let value = given.or_else(|| self.globals.get(name).map(str::to_owned));
+        self.epoch = epoch::parse(&value.unwrap_or_default())?;
+        Ok(())
+    }
+
+    /// Takes the stages' headers, variables put in.
+    pub(super) fn add_stages(&mut self, stages: Vec<Stage>) -> Result<()> {
+        for (index, stage) in stages.into_iter().enumerate() {
+            self.add_stage(index, stage)?;
+        }
+        Ok(())
+    }
+
+    fn add_stage(&mut self, index: usize, stage: Stage) -> Result<()> {
+        let lines = stage.origin.lines;
+        let linter = self.linter.with_comments(&stage.origin.comments);
+        let base = self.lexer.expand(&stage.base, &self.globals);
+        self.lint_unknown_args(&base, lines, &linter);
+        let base_name = at(base.text, lines)?;
+        if base_name.is_empty() {
+            let error = FrontendError::BlankBase { base: stage.base };
+            return Err(Located::at(error, lines));
+        }
+        let mut state = StageState {
+            shown_name: stage.name.clone(),
+            name: stage.name,
+            base_name,
+            lines: Some(lines),
+            code: stage.origin.code,
+            instructions: stage.instructions,
+            ..StageState::default()
+        };
+        if !stage.platform.is_empty() {
+            state.platform = Some(self.stage_platform(&stage.platform, &state, lines, &linter)?);
+        }
+        if !state.name.is_empty() {
+            state.named_context = self.named_context(&state.name, state.platform.as_ref())?;
+            if state.named_context.is_some() {
+                self.stages.add(state);
+                return Ok(());
+            }
+        } else {
+            state.shown_name = format!("stage-{index}");
+        }
+        state.ignore_cache = self.job.options.ignores_cache(&state.name);
+        let id = self.stages.add(state);
+        let stage = &mut self.stages[id];
+        stage.steps_total = steps(stage);
+        Ok(())
+    }
+
+    fn stage_platform(
+        &self,
+        expression: &str,
+        stage: &StageState,
+        lines: Lines,
+        linter: &Linter,
+    ) -> Result<lamina_types::Platform> {
+        let expansion = self.lexer.expand(expression, &self.globals);
+        self.lint_unknown_args(&expansion, lines, linter);
+        self.lint_platform(expression, &stage.name, &expansion, lines, linter);
+        let suggestion = || {
+            let near =
+                |name: &String| Suggestion::nearest(name, self.globals.names(), Case::Sensitive);
+            let mut found = expansion.missing.iter().map(near);
+            found
+                .find(|suggestion| suggestion.word().is_some())
+                .unwrap_or_default()
+        };
+        let expression = expression.to_owned();
+        let error = match &expansion.text {
+            Err(source) => FrontendError::PlatformArguments {
+                text: String::new(),
+                source: source.clone(),
+            },
+            Ok(text) if text.is_empty() => FrontendError::EmptyPlatform {
+                expression,
+                suggestion: suggestion(),
+            },
+            Ok(text) => match platform::parse(text) {
+                Ok(platform) => return Ok(platform),
+                Err(source) => FrontendError::Platform {
+                    expression,
+                    source,
+                    suggestion: suggestion(),
+                },
+            },
+        };
+        Err(Located::at(error, lines))
+    }
+
+    fn lint_unknown_args(&self, expansion: &Expansion, lines: Lines, linter: &Linter) {
+        let known: BTreeSet<&str> = self.globals.names().chain(self.declared.names()).collect();
+        for name in expansion
+            .missing
+            .iter()
+            .filter(|name| !known.contains(name.as_str()))
+        {
+            let suggestion = Suggestion::nearest(name, known.iter().copied(), Case::Sensitive);
+            let suggestion = &suggestion;
+            linter.report(Rule::UndefinedArgInFrom { name, suggestion }, lines);
+        }
+    }
+
+    fn lint_platform(
+        &self,
+        expression: &str,
+        stage: &str,
+        expansion: &Expansion,
+        lines: Lines,
+        linter: &Linter,
+    ) {
+        let Ok(text) = &expansion.text else { return };
+        let used: Vec<&String> = expansion.found.iter().collect();
+        if let ([name], true) = (&used[..], expansion.missing.is_empty()) {
+            let is_target = *name == "TARGETPLATFORM";
+            if is_target && self.globals.get(name) == Some(text) {
+                let platform = expression;
+                linter.report(Rule::RedundantTargetPlatform { platform }, lines);
+            }
+        }
+        if !used.is_empty() || !expansion.missing.is_empty() {
+            return;
+        }
+        let Ok(platform) = platform::parse(text) else {
+            return;
+        };
+        if !stage.contains(&platform.os) && !stage.contains(&platform.architecture) {
+            let platform = text.as_str();
+            linter.report(Rule::FromPlatformFlagConstDisallowed { platform }, lines);
+        }
+    }
+}
+
+/// Counts what progress shows as steps.
+fn steps(stage: &StageState) -> usize {
+    let loads_base = stage.base_name != SCRATCH && stage.base.is_none();
+    let is_step = |action: &Action| {
+        matches!(
+            action,
+            Action::Add(_) | Action::Copy(_) | Action::Run(_) | Action::Workdir(_)
+        )
+    };
+    let actions = stage
+        .instructions
+        .iter()
+        .map(|instruction| &instruction.action);
+    usize::from(loads_base) + actions.filter(|action| is_step(action)).count()
+}

@@ -1,0 +1,253 @@
+//! Named contexts: `context:<name>=<kind>:<value>` (rows FDF-22 to FDF-24).
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use lamina_llb::ResolveImageOptions;
+use lamina_types::Platform;
+
+use crate::convert::Converter;
+use crate::convert::stages::NamedContext;
+use crate::convert::stages::StageId;
+use crate::error::FrontendError;
+use crate::error::Result;
+use crate::git::GitRef;
+use crate::graph::LocalSource;
+use crate::graph::Output;
+use crate::graph::git;
+use crate::graph::http;
+use crate::graph::image;
+use crate::graph::local;
+use crate::graph::oci_layout;
+use crate::image::Image;
+use crate::platform::format_all;
+use crate::reference::ImageName;
+
+/// What a named context gives: a tree, and a config if it is an image.
+pub(super) type Loaded = (Option<Output>, Option<Image>);
+
+impl Converter<'_> {
+    /// Returns the context called `name`, if the client gives one.
+    ///
+    /// The option with the platform in its name wins.
+    pub(super) fn named_context(
+        &self,
+        name: &str,
+        platform: Option<&Platform>,
+    ) -> Result<Option<NamedContext>> {
+        if ["scratch", "context"].contains(&name.to_lowercase().as_str()) {
+            return Ok(None);
+        }
+        let reference = ImageName::parse(name).map_err(|source| FrontendError::ContextName {
+            name: name.to_owned(),
+            source,
+        })?;
+        let familiar = reference.familiar();
+        let familiar = familiar
+            .strip_suffix(":latest")
+            .unwrap_or(&familiar)
+            .to_owned();
+        let platform = platform.unwrap_or(&self.platforms.target);
+        let with_platform = format!("{familiar}::{}", format_all(platform));
+        let given = [with_platform, familiar.clone()]
+            .into_iter()
+            .find_map(|name| {
+                let value = self.job.client.option(&format!("context:{name}"))?;
+                Some((name, value.to_owned()))
+            });
+        Ok(given.map(|(name, value)| NamedContext {
+            name,
+            familiar,
+            value,
+        }))
+    }
+
+    /// Loads a context for the stage `id`.
+    pub(super) async fn load_context(
+        &mut self,
+        id: StageId,
+        context: &NamedContext,
+        platform: &Platform,
+    ) -> Result<Loaded> {
+        let name = &context.name;
+        let Some((kind, value)) = context.value.split_once(':') else {
+            return Err(FrontendError::ContextSpecifier {
+                value: context.value.clone(),
+                name: name.clone(),
+            }
+            .into());
+        };
+        match kind {
+            "docker-image" => {
+                let reference = value.trim_start_matches("//");
+                self.load_image_context(name, reference, platform).await
+            }
+            "oci-layout" => {
+                let reference = value.trim_start_matches("//");
+                self.load_layout(context, reference, platform).await
+            }
+            "local" => self.load_local(id, name, value).await,
+            "input" => self.load_input(name, value),
+            "http" | "https" => self.load_url(context),
+            kind if kind == "git" || kind.starts_with("git@") => self.load_git(context),
+            kind => Err(FrontendError::ContextKind {
+                kind: kind.to_owned(),
+                name: name.clone(),
+            }
+            .into()),
+        }
+    }
+
+    async fn load_image_context(
+        &mut self,
+        name: &str,
+        reference: &str,
+        platform: &Platform,
+    ) -> Result<Loaded> {
+        if reference == super::stages::SCRATCH {
+            return Ok((None, None));
+        }
+        let full = ImageName::parse(reference)?.or_latest().to_string();
+        let options = ResolveImageOptions {
+            platform: Some(platform.clone()),
+            mode: self.job.options.resolve_mode.clone(),
+            log_name: format!("[context {name}] load metadata for {reference}"),
+            oci_layout: false,
+        };
+        let resolved = self
+            .job
+            .client
+            .bridge()
+            .resolve_image_config(&full, options)
+            .await?;
+        let config = parse_config(&resolved.config)?;
+        let pinned = ImageName::parse(&resolved.reference)?;
+        let pinned = pinned.with_digest(&resolved.digest.to_string()).to_string();
+        let vertex = image(
+            &pinned,
+            Some(platform.clone()),
+            &self.job.options.resolve_mode,
+        );
+        let vertex = vertex.named(format!("[context {name}] {reference}"));
+        Ok((Some(Output::of(self.graph.add(vertex))), Some(config)))
+    }
+
+    async fn load_layout(
+        &mut self,
+        context: &NamedContext,
+        reference: &str,
+        platform: &Platform,
+    ) -> Result<Loaded> {
+        let wrong = |source| FrontendError::LayoutReference {
+            reference: reference.to_owned(),
+            source,
+        };
+        let Some((store, digest)) = reference.split_once('@') else {
+            return Err(FrontendError::LayoutDigest {
+                reference: reference.to_owned(),
+            }
+            .into());
+        };
+        let store = store.rsplit_once(':').map_or(store, |(store, _)| store);
+        let shown = ImageName::parse(&context.familiar)
+            .map_err(wrong)?
+            .with_digest(digest);
+        let shown = shown.to_string();
+        let options = ResolveImageOptions {
+            platform: Some(platform.clone()),
+            mode: self.job.options.resolve_mode.clone(),
+            log_name: format!("[context {}] load metadata for {shown}", context.name),
+            oci_layout: true,
+        };
+        // The engine looks the layout up by its store's name.
+        let asked = format!("{store}@{digest}");
+        let bridge = self.job.client.bridge();
+        let resolved = bridge.resolve_image_config(&asked, options).await?;
+        let config = parse_config(&resolved.config)?;
+        let session = bridge.session_id().to_owned();
+        let vertex = oci_layout(&shown, &session, store, Some(platform.clone()));
+        let vertex = vertex.named(format!("[context {}] OCI load from client", context.name));
+        Ok((Some(Output::of(self.graph.add(vertex))), Some(config)))
+    }
+
+    /// The context's own ignore file applies; the paths in use are filled in last.
+    async fn load_local(&mut self, id: StageId, name: &str, dir: &str) -> Result<Loaded> {
+        let client = self.job.client;
+        let excludes = client.ignore_file_of(name, dir).await?;
+        let shared = client
+            .option(&format!("sharedkey:localdir:{name}"))
+            .unwrap_or_default();
+        let source = LocalSource {
+            name: dir.to_owned(),
+            session: client.session_of(dir),
+            excludes,
+            shared_key: format!("context:{name}-{shared}"),
+            ..LocalSource::default()
+        };
+        let shown = format!("[context {name}] load from client");
+        let vertex = self.graph.add(local(&source));
+        self.local_contexts.insert(vertex, (id, source, shown));
+        Ok((Some(Output::of(vertex)), None))
+    }
+
+    fn load_input(&mut self, name: &str, input: &str) -> Result<Loaded> {
+        let client = self.job.client;
+        let Some(definition) = client.bridge().inputs().get(input) else {
+            return Err(FrontendError::Input {
+                input: input.to_owned(),
+                name: name.to_owned(),
+            }
+            .into());
+        };
+        let tree = self.graph.import(definition)?;
+        let config = match client.option(&format!("input-metadata:{input}")) {
+            Some(text) => input_config(text)?,
+            None => None,
+        };
+        Ok((tree, config))
+    }
+
+    fn load_git(&mut self, context: &NamedContext) -> Result<Loaded> {
+        let Some(repository) = GitRef::parse(&context.value)? else {
+            return Err(FrontendError::GitContext {
+                value: context.value.clone(),
+            }
+            .into());
+        };
+        let name = format!("[internal] load git source {}", context.value);
+        let vertex = git(&repository).named(name);
+        Ok((Some(Output::of(self.graph.add(vertex))), None))
+    }
+
+    fn load_url(&mut self, context: &NamedContext) -> Result<Loaded> {
+        if GitRef::parse(&context.value)?.is_some() {
+            return self.load_git(context);
+        }
+        let name = format!("[context {}] {}", context.name, context.value);
+        let vertex = http(&context.value, "context", "").named(name);
+        Ok((Some(Output::of(self.graph.add(vertex))), None))
+    }
+}
+
+/// Reads an image's config.
+pub(super) fn parse_config(bytes: &[u8]) -> Result<Image> {
+    serde_json::from_slice(bytes).map_err(|error| {
+        FrontendError::ImageConfig {
+            reason: error.to_string(),
+        }
+        .into()
+    })
+}
+
+/// Takes the config out of an input's metadata: a map whose values are in base 64.
+fn input_config(text: &str) -> Result<Option<Image>> {
+    let wrong = || FrontendError::InputMetadata {
+        text: text.to_owned(),
+    };
+    let map: std::collections::BTreeMap<String, String> =
+        serde_json::from_str(text).map_err(|_| wrong())?;
+    let Some(encoded) = map.get("containerimage.config") else {
+        return Ok(None);
+    };
+    let bytes = STANDARD.decode(encoded).map_err(|_| wrong())?;
+    parse_config(&bytes).map(Some)
+}

@@ -1,0 +1,38 @@
+//! The built-in dockerfile.v0 frontend: text to syntax tree to instructions to LLB.
+//!
+//! Three stages, with types between them and each usable alone:
+//!
+//! | stage | from | to |
+//! |---|---|---|
+//! | [`syntax`] | text | [`syntax::Dockerfile`]: nodes with their lines |
+//! | [`instructions`] | nodes | [`instructions::Stage`]s of typed instructions, checked |
+//! | `convert` | stages | a marshalled LLB definition and an image config |
+//!
+//! [`DockerfileFrontend`] runs them for an engine. What it hands over are the bytes of a
+//! definition, as any client would: there is no private path into the engine.
+
+mod client;
+mod convert;
+pub mod env;
+mod error;
+pub mod expand;
+mod frontend;
+pub mod git;
+mod graph;
+pub mod image;
+pub mod instructions;
+pub mod lines;
+pub mod lint;
+mod located;
+pub mod options;
+pub mod paths;
+pub mod platform;
+pub mod quote;
+pub mod reference;
+pub mod suggest;
+pub mod syntax;
+
+pub use error::FrontendError;
+pub use error::MAX_DOCKERFILE_BYTES;
+pub use frontend::DockerfileFrontend;
+pub use located::Located;

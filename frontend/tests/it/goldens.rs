@@ -1,0 +1,192 @@
+//! The recorded cases, as far as they can be checked without running anything: config, history,
+//! errors that the frontend finds, and warnings. Trees and the errors of steps are compared where
+//! an engine runs the cases.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use lamina_frontend::DockerfileFrontend;
+use lamina_llb::BuildError;
+use lamina_llb::BuildResult;
+use lamina_llb::Frontend;
+use lamina_llb::Warning;
+use serde_json::Value;
+
+use crate::bridge::RecordingBridge;
+use crate::cases;
+use crate::cases::Case;
+use crate::cases::CaseError;
+use crate::cases::CaseWarning;
+
+/// The part of the cases that must agree, of 1000; raised when more do.
+const REACHED_PER_MILLE: usize = 1000;
+
+/// What steps and the engine's loader say; a build that ends so has passed the frontend.
+const ENGINE_ERRORS: [&str; 12] = [
+    "process \"",
+    "failed to compute cache key",
+    "failed to load LLB",
+    "granting entitlement",
+    "rpc error",
+    "mkdir /",
+    "open /",
+    "cannot copy to non-directory",
+    "invalid user index",
+    "no SSH key",
+    "secret ",
+    "cannot replace to directory",
+];
+
+pub(crate) fn golden_file() -> std::path::PathBuf {
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/goldens");
+    Path::new(root).join("dockerfile/cases.jsonl")
+}
+
+#[tokio::test]
+async fn recorded_builds_agree() {
+    let mut groups: BTreeMap<String, (usize, usize)> = BTreeMap::new();
+    let mut differences = Vec::new();
+    for case in cases::load(&golden_file()) {
+        if case.kind != "build" {
+            continue;
+        }
+        let score = groups.entry(case.group.clone()).or_default();
+        score.1 += 1;
+        match check(&case).await {
+            Ok(()) => score.0 += 1,
+            Err(difference) => differences.push(format!("{}: {difference}", case.name)),
+        }
+    }
+    let (passed, total) = groups
+        .values()
+        .fold((0, 0), |sum, s| (sum.0 + s.0, sum.1 + s.1));
+    let mut report: Vec<String> = groups
+        .iter()
+        .map(|(group, (passed, total))| format!("{group} {passed}/{total}"))
+        .collect();
+    report.push(format!("together {passed}/{total}"));
+    report.extend(differences.into_iter().take(40));
+    let report = report.join("\n");
+    assert!(passed * 1000 >= total * REACHED_PER_MILLE, "{report}");
+    if passed < total {
+        println!("{report}");
+    }
+}
+
+/// Runs a case and says how it differs from the record.
+async fn check(case: &Case) -> Result<(), String> {
+    let bridge = Arc::new(RecordingBridge::of_case(case));
+    let outcome = DockerfileFrontend.build(Arc::clone(&bridge) as _).await;
+    let warnings = bridge.warnings.lock().expect("no test panics with it");
+    compare("warnings", &sorted(&warnings), &case.warnings)?;
+    match (&case.error, outcome) {
+        (Some(expected), Err(error)) => compare("error", &described(&error), expected),
+        (Some(expected), Ok(_)) if is_engine_error(expected) => Ok(()),
+        (Some(expected), Ok(_)) => Err(format!("succeeds instead of {expected:?}")),
+        (None, Err(error)) => Err(format!("fails: {:?}", described(&error))),
+        (None, Ok(result)) => {
+            let refused = bridge.refused.lock().expect("no test panics with it");
+            compare("loader", &*refused, &Vec::new())?;
+            check_result(case, &result)
+        }
+    }
+}
+
+fn compare<T: PartialEq + std::fmt::Debug>(
+    what: &str,
+    ours: &T,
+    expected: &T,
+) -> Result<(), String> {
+    if ours == expected {
+        return Ok(());
+    }
+    Err(format!("{what}\n    ours {ours:?}\n    want {expected:?}"))
+}
+
+fn is_engine_error(error: &CaseError) -> bool {
+    ENGINE_ERRORS
+        .iter()
+        .any(|start| error.message.starts_with(start))
+}
+
+fn check_result(case: &Case, result: &BuildResult) -> Result<(), String> {
+    let Some(expected) = &case.result else {
+        return Ok(());
+    };
+    let plain = "containerimage.config".to_owned();
+    let config = result.metadata.get(&plain).or_else(|| {
+        let mut keys = result.metadata.iter();
+        keys.find(|(key, _)| key.starts_with("containerimage.config/"))
+            .map(|(_, value)| value)
+    });
+    let bytes = config.ok_or("no config")?;
+    let mut config: Value = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+    let members = config.as_object_mut().ok_or("the config is no object")?;
+    members.remove("created");
+    members.remove("rootfs");
+    let history = members
+        .remove("history")
+        .unwrap_or_else(|| Value::Array(Vec::new()));
+    compare("config", &config, &expected.config)?;
+    compare(
+        "history",
+        &our_entries(&history),
+        &expected_entries(expected),
+    )
+}
+
+fn our_entries(history: &Value) -> Vec<Value> {
+    let mut entries = history.as_array().cloned().unwrap_or_default();
+    for entry in entries.iter_mut().filter_map(Value::as_object_mut) {
+        entry.remove("created");
+    }
+    entries
+}
+
+/// Leaves out what the exporter adds.
+fn expected_entries(expected: &cases::CaseResult) -> Vec<Value> {
+    let entries = expected.history.clone().unwrap_or_default();
+    let made_here = |entry: &Value| entry["comment"] == "buildkit.dockerfile.v0";
+    entries.into_iter().filter(made_here).collect()
+}
+
+fn described(error: &BuildError) -> CaseError {
+    let lines = error.sources.iter().flat_map(|source| &source.ranges);
+    let lines: Vec<u32> = lines
+        .filter_map(|range| range.start.as_ref())
+        .map(|position| position.line.unsigned_abs())
+        .collect();
+    let first = lines.iter().min().copied();
+    let file = error
+        .sources
+        .first()
+        .map(|source| source.info.filename.clone());
+    CaseError {
+        message: error.message.clone(),
+        lines: first.zip(lines.iter().max().copied()),
+        file: file.filter(|name| name != "Dockerfile" && !name.ends_with("/Dockerfile")),
+    }
+}
+
+fn sorted(warnings: &[Warning]) -> Vec<CaseWarning> {
+    let line = |position: &Option<lamina_proto::pb::Position>| {
+        position
+            .as_ref()
+            .map_or(0, |position| position.line.unsigned_abs())
+    };
+    let mut list: Vec<CaseWarning> = warnings
+        .iter()
+        .map(|warning| CaseWarning {
+            short: warning.short.clone(),
+            url: warning.url.clone(),
+            lines: warning
+                .ranges
+                .first()
+                .zip(warning.ranges.last())
+                .map(|(first, last)| (line(&first.start), line(&last.end))),
+        })
+        .collect();
+    list.sort_by(|a, b| (a.lines, &a.short).cmp(&(b.lines, &b.short)));
+    list
+}
