@@ -1,0 +1,350 @@
+//! What is built: the context, the Dockerfile and further named contexts, as the user gives them.
+//!
+//! All of them become local directories, OCI layouts or references, and options of the frontend
+//! (rows FDF-01, FDF-02, FDF-22, FDF-23).
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::io::Read;
+use std::path::Path;
+use std::path::PathBuf;
+
+use lamina_types::Digest;
+use lamina_types::IoContext as _;
+use lamina_types::PathError;
+use tempfile::TempDir;
+
+/// A Dockerfile or a tar on standard input may not be larger than this.
+const MAX_STDIN_BYTES: u64 = 8 << 30;
+
+/// Says why the user's files cannot be built.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ContextError {
+    #[error(transparent)]
+    Io(#[from] PathError),
+    #[error("{0:?}: not a directory; the context is a directory, or - for standard input")]
+    NotADirectory(String),
+    #[error("{0:?}: remote contexts are not supported yet; give a directory")]
+    Remote(String),
+    #[error("standard input cannot be both the context and the Dockerfile")]
+    StdinTwice,
+    #[error("standard input is empty: expected a Dockerfile or a tar archive")]
+    EmptyStdin,
+    #[error(
+        "--build-context {0:?}: expected NAME=DIR, NAME=oci-layout://DIR or NAME=docker-image://REF"
+    )]
+    BadNamedContext(String),
+    #[error("--local {0:?}: expected NAME=DIR")]
+    BadLocal(String),
+    #[error("{layout}: the OCI layout has no image {wanted:?} in its index.json")]
+    NoSuchImage { layout: String, wanted: String },
+    #[error("{layout}: index.json holds {count} images; name one: oci-layout://{layout}:TAG")]
+    AmbiguousLayout { layout: String, count: usize },
+    #[error("{path}: not an OCI image index: {reason}")]
+    BadLayout { path: String, reason: String },
+}
+
+/// Everything that a build reads from the user's side.
+#[derive(Default)]
+pub(crate) struct Context {
+    /// Directories by the name of their local source.
+    pub(crate) locals: BTreeMap<String, PathBuf>,
+    /// OCI layouts by store name.
+    pub(crate) layouts: BTreeMap<String, PathBuf>,
+    /// Options for the frontend.
+    pub(crate) options: BTreeMap<String, String>,
+    /// Holds what came on standard input; removed with the value.
+    scratch: Vec<TempDir>,
+}
+
+impl Context {
+    /// Finds the context and the Dockerfile.
+    pub(crate) fn open(context: &str, file: Option<&str>) -> Result<Self, ContextError> {
+        let mut found = Self::default();
+        let directory = match (context, file) {
+            ("-", Some("-")) => return Err(ContextError::StdinTwice),
+            ("-", _) => found.read_stdin(&mut io::stdin().lock())?,
+            _ => existing_directory(context)?,
+        };
+        found.locals.insert("context".to_owned(), directory.clone());
+        found.set_dockerfile(&directory, file, context == "-")?;
+        Ok(found)
+    }
+
+    /// Takes `NAME=DIR` texts as local sources, for definitions that come without a Dockerfile.
+    pub(crate) fn of_locals(texts: &[String]) -> Result<Self, ContextError> {
+        let mut found = Self::default();
+        for text in texts {
+            let (name, dir) = text
+                .split_once('=')
+                .filter(|(name, _)| !name.is_empty())
+                .ok_or_else(|| ContextError::BadLocal(text.clone()))?;
+            found
+                .locals
+                .insert(name.to_owned(), existing_directory(dir)?);
+        }
+        Ok(found)
+    }
+
+    /// Chooses the directory that the Dockerfile is read from, which need not be the context.
+    fn set_dockerfile(
+        &mut self,
+        context: &Path,
+        file: Option<&str>,
+        inside_context: bool,
+    ) -> Result<(), ContextError> {
+        let (directory, name) = match file {
+            None => (context.to_owned(), None),
+            Some("-") => {
+                let scratch = self.scratch()?;
+                let path = scratch.join("Dockerfile");
+                let mut target = fs::File::create_new(&path).at(path.display())?;
+                io::copy(&mut io::stdin().lock().take(MAX_STDIN_BYTES), &mut target)
+                    .at("standard input")?;
+                (scratch, None)
+            }
+            Some(file) if inside_context => (context.to_owned(), Some(file.to_owned())),
+            Some(file) => split_file(context, file)?,
+        };
+        if let Some(name) = name {
+            self.options.insert("filename".to_owned(), name);
+        }
+        self.locals.insert("dockerfile".to_owned(), directory);
+        Ok(())
+    }
+
+    fn scratch(&mut self) -> Result<PathBuf, ContextError> {
+        let directory = tempfile::Builder::new()
+            .prefix("lamina-context-")
+            .tempdir()
+            .at(std::env::temp_dir().display())?;
+        let path = directory.path().to_owned();
+        self.scratch.push(directory);
+        Ok(path)
+    }
+
+    /// Takes a tar (compressed or not) as the context, or anything else as a Dockerfile.
+    fn read_stdin(&mut self, input: &mut dyn Read) -> Result<PathBuf, ContextError> {
+        let mut head = vec![0; 512];
+        let length = read_head(input, &mut head).at("standard input")?;
+        head.truncate(length);
+        if head.is_empty() {
+            return Err(ContextError::EmptyStdin);
+        }
+        let directory = self.scratch()?;
+        let is_archive = is_tar(&head);
+        let mut whole = io::Cursor::new(head).chain(input).take(MAX_STDIN_BYTES);
+        if is_archive {
+            let buffered = io::BufReader::new(&mut whole);
+            let mut reader = lamina_content::decoder(buffered).at("standard input")?;
+            // A directory of ours that nothing else writes to; the crate keeps entries inside.
+            tar::Archive::new(&mut reader)
+                .unpack(&directory)
+                .at("standard input")?;
+        } else {
+            let path = directory.join("Dockerfile");
+            let mut file = fs::File::create_new(&path).at(path.display())?;
+            io::copy(&mut whole, &mut file).at("standard input")?;
+        }
+        Ok(directory)
+    }
+
+    /// Adds one `--build-context`.
+    pub(crate) fn add_named(&mut self, text: &str) -> Result<(), ContextError> {
+        let bad = || ContextError::BadNamedContext(text.to_owned());
+        let (name, source) = text.split_once('=').ok_or_else(bad)?;
+        if name.is_empty() || source.is_empty() {
+            return Err(bad());
+        }
+        let value = if let Some(layout) = source.strip_prefix("oci-layout://") {
+            self.add_layout(layout)?
+        } else if source.starts_with("docker-image://") {
+            source.to_owned()
+        } else if source.contains("://") {
+            return Err(ContextError::Remote(source.to_owned()));
+        } else {
+            self.locals
+                .insert(name.to_owned(), existing_directory(source)?);
+            format!("local:{name}")
+        };
+        self.options.insert(format!("context:{name}"), value);
+        Ok(())
+    }
+
+    /// Registers `DIR[:TAG|@DIGEST]` and returns the frontend's form of it.
+    fn add_layout(&mut self, text: &str) -> Result<String, ContextError> {
+        let (path, reference) = split_layout(text);
+        let directory = existing_directory(path)?;
+        let digest = match reference {
+            LayoutReference::Digest(digest) => digest.to_owned(),
+            LayoutReference::Tag(tag) => tagged(&directory, tag)?.to_string(),
+        };
+        let store = format!("layout-{}", &Digest::of(path.as_bytes()).hex()[..12]);
+        self.layouts.insert(store.clone(), directory);
+        Ok(format!("oci-layout://{store}@{digest}"))
+    }
+}
+
+fn read_head(input: &mut dyn Read, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match input.read(&mut buffer[filled..])? {
+            0 => break,
+            count => filled += count,
+        }
+    }
+    Ok(filled)
+}
+
+/// Says whether `head` begins a tar archive or a compressed file.
+fn is_tar(head: &[u8]) -> bool {
+    const MAGICS: [&[u8]; 4] = [
+        &[0x1f, 0x8b],
+        b"BZh",
+        &[0xfd, b'7', b'z', b'X', b'Z'],
+        &[0x28, 0xb5, 0x2f, 0xfd],
+    ];
+    MAGICS.iter().any(|magic| head.starts_with(magic)) || head.get(257..262) == Some(b"ustar")
+}
+
+fn existing_directory(path: &str) -> Result<PathBuf, ContextError> {
+    let is_url = ["http://", "https://", "git://", "ssh://", "git@"];
+    if is_url.iter().any(|prefix| path.starts_with(prefix)) {
+        return Err(ContextError::Remote(path.to_owned()));
+    }
+    let directory = std::path::absolute(path).at(path)?;
+    if !fs::metadata(&directory).at(path)?.is_dir() {
+        return Err(ContextError::NotADirectory(path.to_owned()));
+    }
+    Ok(directory)
+}
+
+/// A Dockerfile inside the context is read as part of it, one outside from its own directory.
+fn split_file(context: &Path, file: &str) -> Result<(PathBuf, Option<String>), ContextError> {
+    let path = std::path::absolute(file).at(file)?;
+    if let Ok(inside) = path.strip_prefix(context) {
+        return Ok((
+            context.to_owned(),
+            Some(inside.to_string_lossy().into_owned()),
+        ));
+    }
+    let name = path
+        .file_name()
+        .map(|name| name.to_string_lossy().into_owned());
+    Ok((path.parent().unwrap_or(Path::new("/")).to_owned(), name))
+}
+
+enum LayoutReference<'a> {
+    Tag(Option<&'a str>),
+    Digest(&'a str),
+}
+
+fn split_layout(text: &str) -> (&str, LayoutReference<'_>) {
+    if let Some((path, digest)) = text.split_once('@') {
+        return (path, LayoutReference::Digest(digest));
+    }
+    match text.rsplit_once(':') {
+        Some((path, tag)) if !tag.contains('/') => (path, LayoutReference::Tag(Some(tag))),
+        _ => (text, LayoutReference::Tag(None)),
+    }
+}
+
+/// Returns the digest that `tag` names in a layout; without a tag, of `latest` or the only image.
+fn tagged(layout: &Path, tag: Option<&str>) -> Result<Digest, ContextError> {
+    let path = layout.join("index.json");
+    let shown = layout.display().to_string();
+    let bytes = fs::read(&path).at(path.display())?;
+    let index: lamina_content::Index =
+        serde_json::from_slice(&bytes).map_err(|error| ContextError::BadLayout {
+            path: path.display().to_string(),
+            reason: error.to_string(),
+        })?;
+    let wanted = tag.unwrap_or("latest");
+    let named = index.manifests.iter().find(|descriptor| {
+        descriptor
+            .annotations
+            .get("org.opencontainers.image.ref.name")
+            .map(String::as_str)
+            == Some(wanted)
+    });
+    match (named, tag, index.manifests.as_slice()) {
+        (Some(descriptor), ..) => Ok(descriptor.digest),
+        (None, None, [only]) => Ok(only.digest),
+        (None, None, many) if many.len() > 1 => Err(ContextError::AmbiguousLayout {
+            layout: shown,
+            count: many.len(),
+        }),
+        _ => Err(ContextError::NoSuchImage {
+            layout: shown,
+            wanted: wanted.to_owned(),
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn layouts_are_split_from_tags() {
+        let shown = |text| match split_layout(text) {
+            (path, LayoutReference::Digest(digest)) => format!("{path} @ {digest}"),
+            (path, LayoutReference::Tag(tag)) => format!("{path} : {tag:?}"),
+        };
+        assert_eq!(shown("a/b"), "a/b : None");
+        assert_eq!(shown("a/b:1"), "a/b : Some(\"1\")");
+        assert_eq!(shown("a:b/c"), "a:b/c : None");
+        assert_eq!(shown("a@sha256:x"), "a @ sha256:x");
+    }
+
+    #[test]
+    fn standard_input_is_a_dockerfile_or_a_tar() {
+        let mut context = Context::default();
+        let directory = context
+            .read_stdin(&mut &b"FROM scratch\n"[..])
+            .expect("a Dockerfile");
+        assert_eq!(
+            fs::read(directory.join("Dockerfile")).expect("written"),
+            b"FROM scratch\n"
+        );
+
+        let mut archive = tar::Builder::new(Vec::new());
+        let mut header = tar::Header::new_gnu();
+        header.set_size(1);
+        header.set_mode(0o644);
+        archive
+            .append_data(&mut header, "sub/x", &b"y"[..])
+            .expect("appended");
+        let bytes = archive.into_inner().expect("finished");
+        let directory = context.read_stdin(&mut bytes.as_slice()).expect("a tar");
+        assert_eq!(fs::read(directory.join("sub/x")).expect("unpacked"), b"y");
+
+        assert!(matches!(
+            context.read_stdin(&mut &b""[..]),
+            Err(ContextError::EmptyStdin)
+        ));
+    }
+
+    #[test]
+    fn the_dockerfile_may_lie_outside() {
+        let context = Path::new("/ctx");
+        let split = |file| split_file(context, file).expect("splits");
+        assert_eq!(split("/ctx/a/D"), ("/ctx".into(), Some("a/D".to_owned())));
+        assert_eq!(split("/other/D"), ("/other".into(), Some("D".to_owned())));
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        let mut context = Context::default();
+        for (text, part) in [
+            ("base", "expected NAME=DIR"),
+            ("base=", "expected NAME=DIR"),
+            ("base=https://example.com/x", "not supported yet"),
+            ("base=/no/such/dir", "/no/such/dir"),
+        ] {
+            let message = context.add_named(text).expect_err(text).to_string();
+            assert!(message.contains(part), "{message}");
+        }
+    }
+}

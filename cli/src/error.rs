@@ -1,0 +1,42 @@
+//! What can go wrong before and after a build.
+
+use lamina_types::PathError;
+
+use crate::context::ContextError;
+use crate::output::OutputError;
+use crate::secrets::SecretError;
+
+/// An error of the command itself; those of a build are [`lamina_llb::BuildError`].
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CliError {
+    #[error(transparent)]
+    Context(#[from] ContextError),
+    #[error(transparent)]
+    Output(#[from] OutputError),
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+    #[error(transparent)]
+    Io(#[from] PathError),
+    #[error(transparent)]
+    Engine(#[from] lamina_daemon::OpenError),
+    #[error(transparent)]
+    UserNamespace(#[from] lamina_executor::userns::UsernsError),
+    #[error("--build-arg {0:?}: expected NAME=VALUE")]
+    BadBuildArg(String),
+    #[error("--label {0:?}: expected NAME=VALUE")]
+    BadLabel(String),
+    #[error("--secret id={id}: the environment has no variable {variable}")]
+    UnsetVariable { id: String, variable: String },
+    #[error("--push needs a name: add --tag NAME")]
+    PushWithoutName,
+    #[error("standard input is a terminal; expected a marshalled LLB definition")]
+    NoDefinition,
+    #[error("standard input: not an LLB definition: {0}")]
+    BadDefinition(prost::DecodeError),
+    #[error("standard input is empty: expected a marshalled LLB definition")]
+    EmptyDefinition,
+    #[error("cannot start: {0}")]
+    Runtime(std::io::Error),
+    #[error("--allow {0}")]
+    Entitlement(lamina_llb::EntitlementError),
+}

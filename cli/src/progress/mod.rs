@@ -1,0 +1,131 @@
+//! Shows a build while it runs.
+//!
+//! Events come in on a channel; [`model`] keeps what they say, and one [`Display`] renders it:
+//! `plain` as lines, `tty` as a live picture, `rawjson` for programs, `quiet` as nothing. After a
+//! failure [`report`] prints the failed step's log and the excerpt of the user's file.
+
+mod model;
+mod plain;
+mod rawjson;
+mod report;
+mod tty;
+
+use std::io::IsTerminal as _;
+use std::time::Duration;
+
+use clap::ValueEnum;
+use lamina_solver::Event;
+use tokio::sync::mpsc::UnboundedReceiver;
+
+pub(crate) use model::Steps;
+pub(crate) use report::report_failure;
+
+use model::Change;
+
+/// How often the live picture is drawn.
+const REDRAW: Duration = Duration::from_millis(100);
+
+/// The values of `--progress`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Mode {
+    /// `tty` on a terminal, else `plain`
+    Auto,
+    /// A live picture: a line per step, with the last lines of its output
+    Tty,
+    /// Lines, as they come
+    Plain,
+    /// A JSON object per line
+    Rawjson,
+    /// Nothing but errors; the image id on standard output
+    Quiet,
+}
+
+/// One way to show a build.
+trait Display: Send {
+    /// Shows what an event changed; `event` is what it was.
+    fn change(&mut self, steps: &mut Steps, change: &Change, event: &Event);
+    /// Draws what changes with time.
+    fn tick(&mut self, _steps: &Steps) {}
+    /// Draws the final state.
+    fn finish(&mut self, _steps: &Steps) {}
+}
+
+struct Silent;
+
+impl Display for Silent {
+    fn change(&mut self, _steps: &mut Steps, _change: &Change, _event: &Event) {}
+}
+
+fn display(mode: Mode) -> Box<dyn Display> {
+    match mode {
+        Mode::Auto if std::io::stderr().is_terminal() => Box::new(tty::Tty::new()),
+        Mode::Tty => Box::new(tty::Tty::new()),
+        Mode::Auto | Mode::Plain => Box::new(plain::Plain::new(std::io::stderr())),
+        Mode::Rawjson => Box::new(rawjson::RawJson::new(std::io::stderr())),
+        Mode::Quiet => Box::new(Silent),
+    }
+}
+
+/// Shows events until their sender is gone, and returns all that they said.
+pub(crate) async fn show(mode: Mode, mut events: UnboundedReceiver<Event>) -> Steps {
+    let mut display = display(mode);
+    let mut steps = Steps::default();
+    let mut clock = tokio::time::interval(REDRAW);
+    loop {
+        tokio::select! {
+            event = events.recv() => match event {
+                Some(event) => {
+                    if let Some(change) = steps.apply(&event) {
+                        display.change(&mut steps, &change, &event);
+                    }
+                }
+                None => break,
+            },
+            _ = clock.tick() => display.tick(&steps),
+        }
+    }
+    display.finish(&steps);
+    steps
+}
+
+/// Writes a number of bytes as people read it: `4.20kB`, `1.05MB`.
+fn human_bytes(bytes: u64) -> String {
+    const UNITS: [&str; 5] = ["B", "kB", "MB", "GB", "TB"];
+    let mut value = bytes as f64;
+    let mut unit = 0;
+    while value >= 1000.0 && unit < UNITS.len() - 1 {
+        value /= 1000.0;
+        unit += 1;
+    }
+    if unit == 0 {
+        format!("{bytes}B")
+    } else {
+        format!("{value:.2}{}", UNITS[unit])
+    }
+}
+
+/// Writes how far an action is: `3.1MB / 29.1MB`.
+fn amount(current: u64, total: u64) -> String {
+    match (current, total) {
+        (0, 0) => String::new(),
+        (current, 0) => human_bytes(current),
+        (current, total) => format!("{} / {}", human_bytes(current), human_bytes(total)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn amounts() {
+        for (current, total, shown) in [
+            (0, 0, ""),
+            (999, 0, "999B"),
+            (4200, 0, "4.20kB"),
+            (3_100_000, 29_100_000, "3.10MB / 29.10MB"),
+        ] {
+            assert_eq!(amount(current, total), shown);
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! What is printed after a failure: the step's log, the marked lines of the user's file, the error.
+
+use lamina_llb::BuildError;
+use lamina_llb::SourceExcerpt;
+
+use super::model::Step;
+use super::model::Steps;
+
+/// Lines of the file shown around the marked ones.
+const CONTEXT_LINES: i32 = 3;
+
+/// Lines of a failed step's log that are repeated at most.
+const LOG_LINES: usize = 500;
+
+/// Returns the report of a failed build.
+pub(crate) fn report_failure(error: &BuildError, steps: &Steps) -> String {
+    let mut text = String::new();
+    if let Some(step) = error.vertex.as_ref().and_then(|vertex| steps.find(vertex)) {
+        step_log(&mut text, step);
+    }
+    for source in &error.sources {
+        excerpt(&mut text, source);
+    }
+    let message = &error.message;
+    let prefix = if message.starts_with("failed to solve") {
+        ""
+    } else {
+        "failed to solve: "
+    };
+    line(&mut text, &format!("ERROR: {prefix}{message}"));
+    text
+}
+
+fn step_log(text: &mut String, step: &Step) {
+    let count = step.log.lines().count();
+    if count == 0 {
+        return;
+    }
+    line(text, "------");
+    line(text, &format!(" > {}:", step.name));
+    if count > LOG_LINES {
+        line(
+            text,
+            &format!("[... {} lines left out ...]", count - LOG_LINES),
+        );
+    }
+    for entry in step.log.tail(LOG_LINES) {
+        let at = step
+            .started
+            .and_then(|start| entry.time.duration_since(start).ok());
+        line(
+            text,
+            &format!("{:.3} {}", at.unwrap_or_default().as_secs_f64(), entry.text),
+        );
+    }
+    line(text, "------");
+}
+
+/// Prints the lines that the ranges name, marked, with some around them (row ERR-02).
+fn excerpt(text: &mut String, source: &SourceExcerpt) {
+    let file = String::from_utf8_lossy(&source.info.data);
+    let lines: Vec<&str> = file.lines().collect();
+    let starts = source
+        .ranges
+        .iter()
+        .filter_map(|range| range.start.as_ref());
+    let ends = source.ranges.iter().filter_map(|range| range.end.as_ref());
+    let (Some(first), Some(last)) = (starts.map(|at| at.line).min(), ends.map(|at| at.line).max())
+    else {
+        return;
+    };
+    line(text, &format!("{}:{first}", source.info.filename));
+    line(text, "--------------------");
+    for number in first.saturating_sub(CONTEXT_LINES).max(1)..=last.saturating_add(CONTEXT_LINES) {
+        let index = usize::try_from(number - 1).unwrap_or(usize::MAX);
+        let Some(content) = lines.get(index) else {
+            break;
+        };
+        let mark = if is_marked(source, number) {
+            ">>>"
+        } else {
+            "   "
+        };
+        line(text, &format!("{number:>4} | {mark} {content}"));
+    }
+    line(text, "--------------------");
+}
+
+fn is_marked(source: &SourceExcerpt, line: i32) -> bool {
+    source.ranges.iter().any(|range| {
+        let start = range.start.as_ref().map_or(0, |at| at.line);
+        let end = range.end.as_ref().map_or(start, |at| at.line);
+        (start..=end).contains(&line)
+    })
+}
+
+fn line(text: &mut String, content: &str) {
+    text.push_str(content);
+    text.push('\n');
+}
+
+#[cfg(test)]
+mod tests {
+    use lamina_proto::pb;
+
+    use super::*;
+
+    #[test]
+    fn the_failing_line_is_marked() {
+        let position = |line| Some(pb::Position { line, character: 0 });
+        let source = SourceExcerpt {
+            info: pb::SourceInfo {
+                filename: "Dockerfile".to_owned(),
+                data: b"FROM a\nRUN b\nRUN c\nRUN d\nRUN e\nRUN f\n".to_vec(),
+                ..pb::SourceInfo::default()
+            },
+            ranges: vec![pb::Range {
+                start: position(2),
+                end: position(2),
+            }],
+        };
+        let error = BuildError {
+            message: "it broke".to_owned(),
+            vertex: None,
+            sources: vec![source],
+            exit_code: None,
+            cancelled: false,
+        };
+        let expected = "Dockerfile:2\n--------------------\n   1 |     FROM a\n   2 | >>> RUN b\n   \
+                        3 |     RUN c\n   4 |     RUN d\n   5 |     RUN e\n--------------------\n\
+                        ERROR: failed to solve: it broke\n";
+        assert_eq!(report_failure(&error, &Steps::default()), expected);
+    }
+
+    #[test]
+    fn hostile_ranges_do_no_harm() {
+        let position = |line| Some(pb::Position { line, character: 0 });
+        for (start, end) in [(0, 0), (-5, i32::MAX), (i32::MAX, i32::MAX), (i32::MIN, 1)] {
+            let source = SourceExcerpt {
+                info: pb::SourceInfo {
+                    data: b"a\n".to_vec(),
+                    ..pb::SourceInfo::default()
+                },
+                ranges: vec![pb::Range {
+                    start: position(start),
+                    end: position(end),
+                }],
+            };
+            let mut text = String::new();
+            excerpt(&mut text, &source);
+            assert!(text.lines().count() < 5, "{text}");
+        }
+    }
+}

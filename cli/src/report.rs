@@ -1,0 +1,24 @@
+//! What the command prints besides progress.
+
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "this is where the command prints"
+)]
+
+use std::fmt::Display;
+
+/// Prints an error that ended the command.
+pub(crate) fn error(error: &dyn Display) {
+    eprintln!("ERROR: {error}");
+}
+
+/// Prints text as it is to standard error.
+pub(crate) fn text(text: &str) {
+    eprint!("{text}");
+}
+
+/// Prints a result line on standard output.
+pub(crate) fn result(line: &str) {
+    println!("{line}");
+}
