@@ -1,0 +1,15 @@
+//! One binary for all tests across crates.
+
+#![expect(
+    clippy::print_stdout,
+    reason = "scores, seeds and reasons of skipped tests are for the log"
+)]
+
+mod architecture;
+mod bad_inputs;
+mod debian;
+mod dockerfile_goldens;
+mod harness;
+mod interrupts;
+mod main_job;
+mod registry;
