@@ -43,6 +43,8 @@ pub enum FrontendError {
     /// The engine refused or failed.
     #[error(transparent)]
     Engine(#[from] BuildError),
+    #[error("dockerfile contains no stages to build")]
+    NoStages,
     #[error("the Dockerfile is larger than {MAX_DOCKERFILE_BYTES} bytes")]
     DockerfileTooLarge,
     #[error("failed to parse check options: {0}")]

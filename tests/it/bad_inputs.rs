@@ -39,6 +39,7 @@ const DOCKERFILES: &[Row] = &[
         &["Dockerfile:2", "chwn"],
     ),
     row("no FROM", "RUN x\n", &["Dockerfile:1"]),
+    row("only an ARG", "ARG A=1\n", &["no stages to build"]),
     row(
         "missing source",
         "FROM base\nCOPY nothing /x\n",

@@ -106,6 +106,9 @@ pub(crate) async fn convert(job: Job<'_>, linter: &Linter) -> Result<Converted> 
         linter.report(Rule::NoEmptyContinuation, Lines::new(line, line));
     }
     let parts = instructions::stages(&file, linter).map_err(lift)?;
+    if parts.stages.is_empty() {
+        return Err(FrontendError::NoStages.into());
+    }
     checks::stage_names(&parts.stages, linter);
     checks::keyword_casing(&parts.stages, linter);
 
