@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use lamina_content::ImageConfig;
 use lamina_llb::Bridge;
 use lamina_llb::BuildError;
 use lamina_llb::BuildResult;
@@ -22,7 +23,6 @@ use crate::convert::convert;
 use crate::convert::linter;
 use crate::error::FrontendError;
 use crate::error::Result;
-use crate::image::Image;
 use crate::lint::Finding;
 use crate::lint::Linter;
 use crate::located::Located;
@@ -221,7 +221,10 @@ impl Build {
         let metadata = &mut result.metadata;
         metadata.insert(key("containerimage.config"), encode(&converted.image)?);
         if let Some(base) = &converted.base_image {
-            metadata.insert(key("containerimage.base.config"), encode::<Image>(base)?);
+            metadata.insert(
+                key("containerimage.base.config"),
+                encode::<ImageConfig>(base)?,
+            );
         }
         if let Some(epoch) = converted.epoch {
             metadata.insert(key("source.date.epoch"), epoch.to_string().into_bytes());

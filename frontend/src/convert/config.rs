@@ -1,5 +1,6 @@
 //! Instructions that change the config (rows DFI-06, DFI-32 to DFI-42), and the history.
 
+use lamina_content::History;
 use lamina_proto::pb;
 
 use crate::convert::Converter;
@@ -13,10 +14,8 @@ use crate::error::Result;
 use crate::graph::FileBuilder;
 use crate::graph::Output;
 use crate::graph::owner;
-use crate::image::Empty;
+use crate::image;
 use crate::image::HISTORY_COMMENT;
-use crate::image::HealthConfig;
-use crate::image::History;
 use crate::instructions::CommandLine;
 use crate::instructions::Healthcheck;
 use crate::instructions::KeyValue;
@@ -60,7 +59,7 @@ impl Converter<'_> {
             message.push_str(&format!(" {}={}", pair.key, pair.value));
             let stage = &mut self.stages[id];
             stage.state.env.set(&pair.key, &pair.value);
-            stage.image.set_env(&pair.key, &pair.value);
+            image::set_env(&mut stage.image, &pair.key, &pair.value);
         }
         self.history(id, message, false);
     }
@@ -129,7 +128,7 @@ impl Converter<'_> {
             let keyword = &origin.keyword;
             linter.report(Rule::JsonArgsRecommended { keyword }, origin.lines);
         }
-        image.in_shell(&command.words)
+        image::in_shell(image, &command.words)
     }
 
     pub(super) fn dispatch_healthcheck(
@@ -149,7 +148,7 @@ impl Converter<'_> {
             format_duration(check.start_interval),
             check.retries,
         );
-        self.stages[id].image.config.healthcheck = Some(HealthConfig {
+        self.stages[id].image.config.healthcheck = Some(lamina_content::Healthcheck {
             test: check.test,
             interval: check.interval,
             timeout: check.timeout,
@@ -177,11 +176,7 @@ impl Converter<'_> {
             if volume.is_empty() {
                 return Err(FrontendError::EmptyVolume.into());
             }
-            self.stages[id]
-                .image
-                .config
-                .volumes
-                .insert(volume.clone(), Empty {});
+            self.stages[id].image.config.volumes.insert(volume.clone());
         }
         self.history(id, format!("VOLUME [{}]", volumes.join(" ")), false);
         Ok(())

@@ -6,7 +6,6 @@ use crate::convert::Converter;
 use crate::convert::stages::StageId;
 use crate::error::FrontendError;
 use crate::error::Result;
-use crate::image::Empty;
 use crate::lines::Lines;
 use crate::lint::Linter;
 use crate::lint::Rule;
@@ -28,7 +27,7 @@ impl Converter<'_> {
         }
         self.history(id, format!("EXPOSE [{}]", ports.join(" ")), false);
         let exposed = &mut self.stages[id].image.config.exposed_ports;
-        exposed.extend(ports.into_iter().map(|port| (port, Empty {})));
+        exposed.extend(ports);
         Ok(())
     }
 }

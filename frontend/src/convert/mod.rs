@@ -29,6 +29,7 @@ mod triggers;
 
 use std::collections::BTreeMap;
 
+use lamina_content::ImageConfig;
 use lamina_proto::pb;
 use lamina_types::Platform;
 
@@ -43,7 +44,6 @@ use crate::graph::LocalSource;
 use crate::graph::Output;
 use crate::graph::VertexId;
 use crate::graph::local;
-use crate::image::Image;
 use crate::instructions;
 use crate::lines::Lines;
 use crate::lint::LintOptions;
@@ -62,9 +62,9 @@ use self::stages::Stages;
 #[derive(Clone, Debug)]
 pub(crate) struct Converted {
     pub(crate) definition: pb::Definition,
-    pub(crate) image: Image,
+    pub(crate) image: ImageConfig,
     /// The config of the image that the result starts from.
-    pub(crate) base_image: Option<Image>,
+    pub(crate) base_image: Option<ImageConfig>,
     /// Seconds since 1970 that every time of the result is to be.
     pub(crate) epoch: Option<i64>,
 }
@@ -254,7 +254,7 @@ impl<'a> Converter<'a> {
 }
 
 /// The client's platform wins over what the base image's config says.
-fn set_platform(image: &mut Image, platform: &Platform) {
+fn set_platform(image: &mut ImageConfig, platform: &Platform) {
     let same = platform.os == image.os && platform.architecture == image.architecture;
     image.os.clone_from(&platform.os);
     image.architecture.clone_from(&platform.architecture);
@@ -269,7 +269,7 @@ fn set_platform(image: &mut Image, platform: &Platform) {
     }
 }
 
-fn normalise_platform(image: &mut Image) {
+fn normalise_platform(image: &mut ImageConfig) {
     let platform = image.platform();
     image.os = platform.os;
     image.architecture = platform.architecture;

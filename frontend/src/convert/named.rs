@@ -2,6 +2,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use lamina_content::ImageConfig;
 use lamina_llb::ResolveImageOptions;
 use lamina_types::Platform;
 
@@ -18,12 +19,11 @@ use crate::graph::http;
 use crate::graph::image;
 use crate::graph::local;
 use crate::graph::oci_layout;
-use crate::image::Image;
 use crate::platform::format_all;
 use crate::reference::ImageName;
 
 /// What a named context gives: a tree, and a config if it is an image.
-pub(super) type Loaded = (Option<Output>, Option<Image>);
+pub(super) type Loaded = (Option<Output>, Option<ImageConfig>);
 
 impl Converter<'_> {
     /// Returns the context called `name`, if the client gives one.
@@ -229,8 +229,8 @@ impl Converter<'_> {
 }
 
 /// Reads an image's config.
-pub(super) fn parse_config(bytes: &[u8]) -> Result<Image> {
-    serde_json::from_slice(bytes).map_err(|error| {
+pub(super) fn parse_config(bytes: &[u8]) -> Result<ImageConfig> {
+    crate::image::parse(bytes).map_err(|error| {
         FrontendError::ImageConfig {
             reason: error.to_string(),
         }
@@ -239,7 +239,7 @@ pub(super) fn parse_config(bytes: &[u8]) -> Result<Image> {
 }
 
 /// Takes the config out of an input's metadata: a map whose values are in base 64.
-fn input_config(text: &str) -> Result<Option<Image>> {
+fn input_config(text: &str) -> Result<Option<ImageConfig>> {
     let wrong = || FrontendError::InputMetadata {
         text: text.to_owned(),
     };

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 
+use lamina_content::ImageConfig;
 use lamina_llb::ResolveImageOptions;
 use lamina_llb::ResolvedImage;
 use lamina_types::Platform;
@@ -17,7 +18,7 @@ use crate::error::FrontendError;
 use crate::error::Result;
 use crate::graph::Output;
 use crate::graph::image;
-use crate::image::Image;
+use crate::image;
 use crate::platform::format_all;
 use crate::reference::ImageName;
 use crate::suggest::Case;
@@ -74,7 +75,7 @@ impl Converter<'_> {
         stage.resolved = needed;
         if stage.base_name == SCRATCH && stage.named_context.is_none() {
             let target = self.platforms.target.clone();
-            stage.image = Image::empty(&target);
+            stage.image = ImageConfig::default_for(&target);
             stage.platform = Some(target);
             stage.dispatched = stage.unregistered;
             return Ok(());
@@ -143,7 +144,7 @@ impl Converter<'_> {
         platform: Platform,
     ) -> Result<()> {
         let (output, config) = self.load_context(id, context, &platform).await?;
-        let mut config = config.unwrap_or_else(|| Image::empty(&platform));
+        let mut config = config.unwrap_or_else(|| ImageConfig::default_for(&platform));
         let stage = &mut self.stages[id];
         stage.base_image = Some(config.clone());
         config.created = None;
@@ -175,7 +176,7 @@ impl Converter<'_> {
         let actual = config.platform();
         checks::base_platform(name, &platform, &actual, lines, &self.linter);
         let step = self.step_name(id, &format!("FROM {reference}"), false);
-        let output = (!config.has_no_layers()).then(|| {
+        let output = (!image::has_no_layers(&config)).then(|| {
             let mode = &self.job.options.resolve_mode;
             let mut vertex = image(&reference, Some(platform.clone()), mode)
                 .named(step)
@@ -245,7 +246,7 @@ impl Converter<'_> {
     }
 
     /// If nobody asked for a platform, an image for one that the engine can run decides.
-    fn detected_platform(&self, id: StageId, config: &Image, wanted: Platform) -> Platform {
+    fn detected_platform(&self, id: StageId, config: &ImageConfig, wanted: Platform) -> Platform {
         let asked = self.stages[id].platform.is_some() || !self.platforms.implicit;
         let same =
             |known: &Platform| known.os == config.os && known.architecture == config.architecture;

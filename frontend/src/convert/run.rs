@@ -13,6 +13,7 @@ use crate::graph::ExecBuilder;
 use crate::graph::FileBuilder;
 use crate::graph::Output;
 use crate::graph::Place;
+use crate::image;
 use crate::instructions::Argument;
 use crate::instructions::Network;
 use crate::instructions::Origin;
@@ -98,7 +99,7 @@ impl Converter<'_> {
             }
         }
         if run.command.shell {
-            program.words = self.stages[id].image.in_shell(&program.words);
+            program.words = image::in_shell(&self.stages[id].image, &program.words);
         }
         Ok(program)
     }

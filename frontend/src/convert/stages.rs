@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::ops::Index;
 use std::ops::IndexMut;
 
+use lamina_content::ImageConfig;
 use lamina_types::Platform;
 
 use crate::convert::Converter;
@@ -14,7 +15,6 @@ use crate::convert::state::State;
 use crate::error::FrontendError;
 use crate::error::Result;
 use crate::expand::Lexer;
-use crate::image::Image;
 use crate::instructions::Action;
 use crate::instructions::Argument;
 use crate::instructions::Instruction;
@@ -60,8 +60,8 @@ pub(crate) struct StageState {
     pub(crate) instructions: Vec<Instruction>,
     pub(crate) commands: Vec<Command>,
     pub(crate) state: State,
-    pub(crate) image: Image,
-    pub(crate) base_image: Option<Image>,
+    pub(crate) image: ImageConfig,
+    pub(crate) base_image: Option<ImageConfig>,
     pub(crate) build_args: Vec<Argument>,
     /// What it uses of the build context.
     pub(crate) context_paths: PathSet,
