@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use lamina_types::Digest;
 use lamina_types::Sha256Hasher;
+use lamina_types::panic_text;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::JoinError;
 
@@ -357,10 +358,4 @@ fn panicked(error: JoinError) -> OpError {
         Err(error) => error.to_string(),
     };
     Arc::new(StepError::Panicked { message })
-}
-
-fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
-    text.unwrap_or_else(|| "unknown".to_owned())
 }

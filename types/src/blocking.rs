@@ -94,7 +94,9 @@ impl Drop for CancelOnDrop {
     }
 }
 
-fn panic_text(panic: &(dyn Any + Send)) -> String {
+/// Returns what a caught panic said, for reports of internal errors.
+#[must_use]
+pub fn panic_text(panic: &(dyn Any + Send)) -> String {
     panic
         .downcast_ref::<&str>()
         .map(ToString::to_string)

@@ -14,6 +14,7 @@ mod stat;
 
 pub use blocking::Blocking;
 pub use blocking::BlockingError;
+pub use blocking::panic_text;
 pub use cancel::CancelToken;
 pub use cancel::Cancelled;
 pub use digest::ChainId;

@@ -303,3 +303,28 @@ pub(crate) fn definitions_in_files_are_solved() -> Outcome {
     let dir = fixture::temporary();
     fixture::block_on(with_bridge(dir.path(), NestedDefinition)).expect("builds")
 }
+
+/// A frontend with a bug.
+struct Panics;
+
+#[async_trait]
+impl Frontend for Panics {
+    async fn build(&self, _: Arc<dyn Bridge>) -> Result<BuildResult, BuildError> {
+        panic!("a bug")
+    }
+}
+
+/// A panic fails the build that it happens in, and nothing else.
+pub(crate) fn panics_are_errors() -> Outcome {
+    fixture::block_on(async {
+        let dir = fixture::temporary();
+        match with_bridge(dir.path(), Panics).await {
+            Ok(Outcome::Skipped(reason)) => Outcome::Skipped(reason),
+            Ok(Outcome::Passed) => panic!("the build succeeded"),
+            Err(error) => {
+                assert_eq!(error.to_string(), "internal error: a bug");
+                Outcome::Passed
+            }
+        }
+    })
+}

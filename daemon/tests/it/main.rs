@@ -39,6 +39,7 @@ const TESTS: &[Test] = &[
         "bridge::definitions_in_files_are_solved",
         bridge::definitions_in_files_are_solved,
     ),
+    Test::new("bridge::panics_are_errors", bridge::panics_are_errors),
     Test::new("ops::goldens", ops::goldens),
     Test::new("cache::goldens", cache::goldens),
 ];

@@ -7,9 +7,11 @@ mod reads;
 mod reference;
 
 use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::OnceLock;
 
+use futures_util::FutureExt as _;
 use lamina_proto::pb;
 use lamina_session::Session;
 use lamina_solver::Event;
@@ -18,6 +20,7 @@ use lamina_solver::Solver;
 use lamina_solver::StepHandle;
 use lamina_types::CancelToken;
 use lamina_types::Digest;
+use lamina_types::panic_text;
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::BuildError;
@@ -96,7 +99,7 @@ impl Build {
     /// Runs the frontend `name` (row CSOL-04).
     ///
     /// # Errors
-    /// If there is none of that name, or it fails.
+    /// If there is none of that name, or it fails; a panic of it fails this build and no other.
     pub async fn run_frontend(
         &self,
         name: &str,
@@ -107,8 +110,10 @@ impl Build {
         let unknown = || BuildError::new(format!("failed to find frontend: {name}"));
         let frontend = Arc::clone(frontend.ok_or_else(unknown)?);
         let bridge = FrontendBridge::new(self.clone(), options, inputs);
+        let result = AssertUnwindSafe(frontend.build(Arc::new(bridge))).catch_unwind();
+        let internal = |text| BuildError::new(format!("internal error: {text}"));
         tokio::select! {
-            result = frontend.build(Arc::new(bridge)) => result,
+            result = result => result.unwrap_or_else(|panic| Err(internal(panic_text(&*panic)))),
             () = self.0.cancel.cancelled() => Err(BuildError::cancelled()),
         }
     }
