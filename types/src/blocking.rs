@@ -72,9 +72,10 @@ impl Blocking {
         let (sender, receiver) = oneshot::channel();
         self.pool.spawn(move || {
             let result = std::panic::catch_unwind(AssertUnwindSafe(|| work(&token)));
-            drop(permit);
-            // The receiver is gone if the waiter left; its token told the work so.
+            // The receiver is gone if the waiter left; its token told the work so. Dropping what it
+            // would have got is work as well.
             drop(sender.send(result));
+            drop(permit);
         });
         let result = receiver.await;
         drop(guard);
@@ -83,6 +84,14 @@ impl Blocking {
             Ok(Err(panic)) => Err(BlockingError::Panicked(panic_text(panic.as_ref())).into()),
             Err(_) => Err(BlockingError::Panicked("worker thread lost".to_owned()).into()),
         }
+    }
+
+    /// Waits until no work runs, also none that nobody waits for any more. To be called when nothing
+    /// begins any more: work that comes later waits for this.
+    pub async fn idle(&self) {
+        let all = u32::try_from(self.pool.current_num_threads().max(1)).unwrap_or(u32::MAX);
+        let permits = self.admission.acquire_many(all).await;
+        drop(permits.expect("never closed"));
     }
 }
 
@@ -153,5 +162,39 @@ mod tests {
         running.await.expect("work starts");
         work.abort();
         told.recv().expect("work stops");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn abandoned_work_and_its_result_are_waited_for() {
+        struct Slow(Arc<std::sync::atomic::AtomicBool>);
+        impl Drop for Slow {
+            fn drop(&mut self) {
+                std::thread::sleep(std::time::Duration::from_millis(100));
+                self.0.store(true, std::sync::atomic::Ordering::Release);
+            }
+        }
+        let blocking = Blocking::new(2).expect("threads start");
+        let gone = Arc::new(std::sync::atomic::AtomicBool::default());
+        let (started, running) = oneshot::channel();
+        let (go, wait) = std::sync::mpsc::channel();
+        let work = tokio::spawn({
+            let (blocking, slow) = (blocking.clone(), Slow(Arc::clone(&gone)));
+            async move {
+                let result: Result<Slow, BlockingError> = blocking
+                    .run(&CancelToken::new(), move |_| {
+                        started.send(()).expect("the test waits");
+                        wait.recv().expect("the test says so");
+                        Ok(slow)
+                    })
+                    .await;
+                drop(result);
+            }
+        });
+        running.await.expect("work starts");
+        work.abort();
+        assert!(work.await.expect_err("aborted").is_cancelled());
+        go.send(()).expect("the work waits");
+        blocking.idle().await;
+        assert!(gone.load(std::sync::atomic::Ordering::Acquire));
     }
 }

@@ -4,17 +4,24 @@
 //! own account, and nothing knows LLB, layers or the wire.
 
 mod blocking;
+mod cache_graph;
 mod cancel;
 mod digest;
 mod error;
 mod path;
 mod platform;
 mod progress;
+mod redact;
 mod stat;
+mod warning;
 
 pub use blocking::Blocking;
 pub use blocking::BlockingError;
 pub use blocking::panic_text;
+pub use cache_graph::CacheGraph;
+pub use cache_graph::GraphLink;
+pub use cache_graph::GraphRecord;
+pub use cache_graph::GraphResult;
 pub use cancel::CancelToken;
 pub use cancel::Cancelled;
 pub use digest::ChainId;
@@ -32,6 +39,11 @@ pub use progress::LogStream;
 pub use progress::Progress;
 pub use progress::ProgressSink;
 pub use progress::StepStatus;
+pub use redact::without_credentials;
 pub use stat::DeviceNumber;
 pub use stat::FileKind;
 pub use stat::Stat;
+pub use warning::Position;
+pub use warning::SourceFile;
+pub use warning::SourceRange;
+pub use warning::Warning;

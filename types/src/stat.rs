@@ -49,6 +49,23 @@ pub struct Stat {
 }
 
 impl Stat {
+    /// Describes a file of root's that has nothing but a mode.
+    #[must_use]
+    pub fn new(kind: FileKind, mode: u32) -> Self {
+        Self {
+            kind,
+            mode,
+            uid: 0,
+            gid: 0,
+            size: 0,
+            mtime_ns: 0,
+            nlink: 1,
+            link_target: Vec::new(),
+            device: DeviceNumber::default(),
+            xattrs: BTreeMap::new(),
+        }
+    }
+
     /// Says whether this is a directory.
     #[must_use]
     pub fn is_dir(&self) -> bool {
