@@ -1,6 +1,8 @@
 //! Why the client did not give what it was asked for.
 
 use lamina_types::PathError;
+use tonic::Code;
+use tonic::Status;
 
 use crate::MAX_SECRET_BYTES;
 
@@ -19,6 +21,12 @@ pub enum SessionError {
     NoSuchLayout {
         /// The name of the store.
         name: String,
+    },
+    /// The client offers no such folder of caches, or nowhere to put an image's blobs (row SVC-19).
+    #[error("unknown store {id}")]
+    NoSuchStore {
+        /// What the store is called between daemon and client.
+        id: String,
     },
     /// The build has more exporters than the client has places for their results.
     #[error("no output was given for exporter {exporter}")]
@@ -60,7 +68,69 @@ pub enum SessionError {
         /// What the configuration file or the helper program said.
         reason: String,
     },
+    /// The client forwards no such agent or socket (row SVC-15).
+    #[error("no SSH key {id:?} forwarded from the client")]
+    NoSuchAgent {
+        /// The id of the mount.
+        id: String,
+    },
+    /// The client offers nothing under that URL (row SVC-17).
+    #[error("the client uploads nothing at {url}")]
+    NoSuchUpload {
+        /// What was asked for.
+        url: String,
+    },
+    /// No client with that session is connected (row SES-06).
+    #[error("no active session for {id}: context deadline exceeded")]
+    NotConnected {
+        /// The id of the session.
+        id: String,
+    },
+    /// The build has no session.
+    #[error("no active sessions")]
+    NoSession,
+    /// A local source is wanted and the build has no session (row CSOL-08).
+    #[error("could not access local files without session")]
+    NoSessionForFiles,
+    /// Two clients say that they are the same session.
+    #[error("session {id} is connected already")]
+    Duplicate {
+        /// The id of the session.
+        id: String,
+    },
+    /// The client refused, failed or went away.
+    #[error("{message}")]
+    Remote {
+        /// What it said.
+        message: String,
+        /// Nothing more will come from this client (row SES-08).
+        gone: bool,
+    },
+    /// The client said what makes no sense (row SVC-05).
+    #[error("the client broke the transfer protocol: {0}")]
+    Protocol(String),
+    /// A pattern of a local source is malformed (row SRC-11).
+    #[error("{attribute}: {source}")]
+    Pattern {
+        /// Which of the lists.
+        attribute: &'static str,
+        /// What is wrong with it.
+        source: lamina_patterns::PatternError,
+    },
+    /// The build was told to stop.
+    #[error(transparent)]
+    Cancelled(#[from] lamina_types::Cancelled),
     /// A file of the client could not be read or written.
     #[error(transparent)]
     Io(#[from] PathError),
+}
+
+impl SessionError {
+    /// What a client answered, or what became of the way to it.
+    pub(crate) fn from_status(status: Status) -> Self {
+        Self::Remote {
+            message: status.message().to_owned(),
+            gone: status.code() == Code::Unavailable,
+        }
+    }
 }

@@ -1,8 +1,17 @@
-//! A client in this process, seen through the trait that builds use.
+//! Clients, in this process and at the other end of a tunnel, seen through the trait that builds
+//! use.
 
+mod blobs;
 mod credentials;
+mod fake;
+mod host;
+mod nonsense;
+mod pipe;
+mod remote;
 mod secrets;
+mod sockets;
 mod targets;
+mod transfer;
 
 use std::future::Future;
 

@@ -1,8 +1,12 @@
 //! Secrets and directories (rows SRC-08, SVC-06, SVC-14).
 
+use lamina_session::LocalFiles;
+use lamina_session::LocalOwner;
+use lamina_session::LocalRequest;
 use lamina_session::LocalSession;
 use lamina_session::MAX_SECRET_BYTES;
 use lamina_session::Session;
+use lamina_session::StoreId;
 
 use crate::wait;
 
@@ -12,13 +16,24 @@ fn directories_are_found_by_name_and_others_refused() {
         .local_dir("context", "/somewhere")
         .oci_layout("base", "/layout")
         .build();
-    let found = wait(session.local_dir("context")).expect("offered");
-    assert_eq!(found.to_str(), Some("/somewhere"));
-    let found = wait(session.oci_layout("base")).expect("offered");
-    assert_eq!(found.to_str(), Some("/layout"));
-    let error = wait(session.local_dir("other")).expect_err("not offered");
+    let request = |name: &str| LocalRequest {
+        name: name.to_owned(),
+        ..LocalRequest::default()
+    };
+    match wait(session.local_files(&request("context"))).expect("offered") {
+        LocalFiles::Host { path, owner } => {
+            assert_eq!(path.to_str(), Some("/somewhere"));
+            assert_eq!(owner, LocalOwner::Fixed { uid: 0, gid: 0 });
+        }
+        LocalFiles::Remote(_) => panic!("not on this host"),
+    }
+    let error = wait(session.local_files(&request("other"))).expect_err("not offered");
     assert_eq!(error.to_string(), "no access allowed to dir \"other\"");
-    let error = wait(session.oci_layout("other")).expect_err("not offered");
+    let layout = |name: &str| StoreId::Layout(name.to_owned());
+    assert!(wait(session.blobs(&layout("base"))).is_ok());
+    let error = wait(session.blobs(&layout("other")))
+        .err()
+        .expect("not offered");
     assert_eq!(
         error.to_string(),
         "no access allowed to OCI layout \"other\""
