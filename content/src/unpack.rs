@@ -14,5 +14,6 @@ mod place;
 pub use archive::is_archive;
 pub use archive::unpack_archive;
 pub use layer::UnpackedLayer;
+pub use layer::unpack_free_layer;
 pub use layer::unpack_image_layer;
 pub use layer::unpack_layer;

@@ -99,12 +99,6 @@ impl SnapshotError {
         self.io_kind() == Some(io::ErrorKind::NotFound)
     }
 
-    /// Says whether the error is that something exists already.
-    #[must_use]
-    pub fn is_already_exists(&self) -> bool {
-        self.io_kind() == Some(io::ErrorKind::AlreadyExists)
-    }
-
     /// Returns the kind of the I/O error behind this, if there is one.
     #[must_use]
     pub fn io_kind(&self) -> Option<io::ErrorKind> {

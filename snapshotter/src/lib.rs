@@ -66,6 +66,7 @@ pub use namespace::XattrNamespace;
 pub use stack::LayerStack;
 pub use store::Layer;
 pub use store::LayerBlob;
+pub use store::LayerUsage;
 pub use store::SnapshotStore;
 pub use tree::Entry;
 pub use tree::Follow;

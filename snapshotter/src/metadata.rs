@@ -52,18 +52,7 @@ impl MetadataChange {
 
 /// The metadata of a directory of which no layer says anything.
 pub(crate) fn default_directory() -> Stat {
-    Stat {
-        kind: FileKind::Directory,
-        mode: 0o755,
-        uid: 0,
-        gid: 0,
-        size: 0,
-        mtime_ns: 0,
-        nlink: 1,
-        link_target: Vec::new(),
-        device: lamina_types::DeviceNumber::default(),
-        xattrs: BTreeMap::new(),
-    }
+    Stat::new(FileKind::Directory, 0o755)
 }
 
 /// Completes `raw`, which describes `name` in `dir`.

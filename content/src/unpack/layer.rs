@@ -70,6 +70,43 @@ pub fn unpack_image_layer(
     cancel: &CancelToken,
     progress: &dyn Fn(u64),
 ) -> Result<UnpackedLayer, ContentError> {
+    let unpacked = unpack(store, lower, false, blob, cancel, progress)?;
+    unpacked.ok_or_else(|| ContentError::entry(b"", "this layer was to be unpacked anywhere"))
+}
+
+/// Unpacks a layer blob without regard to what it will lie on; `None` if that is not possible: it
+/// has opaque marks, replaces a directory that it deletes, puts something into directories that it
+/// does not describe, or is damaged. Then [`unpack_image_layer`] makes it, or says what is wrong.
+///
+/// Such layers can be unpacked in any order, and mean the same on top of any others.
+///
+/// # Errors
+/// If cancelled.
+pub fn unpack_free_layer(
+    store: &SnapshotStore,
+    blob: &mut dyn Read,
+    cancel: &CancelToken,
+    progress: &dyn Fn(u64),
+) -> Result<Option<UnpackedLayer>, ContentError> {
+    match unpack(store, &LayerStack::empty(), true, blob, cancel, progress) {
+        Err(ContentError::Cancelled(cancelled)) => Err(cancelled.into()),
+        Err(error) => {
+            tracing::debug!(%error, "a layer is not free of those below");
+            Ok(None)
+        }
+        unpacked => unpacked,
+    }
+}
+
+/// `None` = it was to be free of the layers below and is not.
+fn unpack(
+    store: &SnapshotStore,
+    lower: &LayerStack,
+    free: bool,
+    blob: &mut dyn Read,
+    cancel: &CancelToken,
+    progress: &dyn Fn(u64),
+) -> Result<Option<UnpackedLayer>, ContentError> {
     let counted = Counted {
         input: blob,
         count: 0,
@@ -81,16 +118,18 @@ pub fn unpack_image_layer(
         input: stream,
         hasher: Sha256Hasher::new(),
     });
-    let opaque = LayerUnpacker::new(&active, cancel)?.run(&mut tar)?;
+    let Some(opaque) = LayerUnpacker::new(&active, free, cancel)?.run(&mut tar)? else {
+        return Ok(None);
+    };
     let mut rest = tar.into_input();
     drain(&mut rest, cancel)?;
     let diff_id = DiffId(rest.hasher.finish());
     drop(rest.input);
-    Ok(UnpackedLayer {
+    Ok(Some(UnpackedLayer {
         layer: active.commit(cancel)?,
         diff_id,
         opaque,
-    })
+    }))
 }
 
 fn blob_error(source: io::Error) -> ContentError {
@@ -116,13 +155,21 @@ struct LayerUnpacker<'a> {
     /// What this layer made: an opaque mark that comes later does not hide it.
     made: HashSet<RootedPath>,
     opaque: bool,
+    /// Give up as soon as what is below would matter.
+    free: bool,
+    /// Names that this layer deletes from those below.
+    deleted: HashSet<RootedPath>,
     /// Directories of lower layers that this one writes into without saying anything of them, and
     /// their times: that stays as it is below.
     passed_through: HashMap<RootedPath, i128>,
 }
 
 impl<'a> LayerUnpacker<'a> {
-    fn new(active: &'a ActiveLayer, cancel: &'a CancelToken) -> Result<Self, ContentError> {
+    fn new(
+        active: &'a ActiveLayer,
+        free: bool,
+        cancel: &'a CancelToken,
+    ) -> Result<Self, ContentError> {
         let root = active.writer().root()?;
         Ok(Self {
             active,
@@ -130,15 +177,19 @@ impl<'a> LayerUnpacker<'a> {
             cancel,
             made: HashSet::new(),
             opaque: false,
+            free,
+            deleted: HashSet::new(),
             passed_through: HashMap::new(),
         })
     }
 
-    /// Unpacks everything; says whether there was an opaque mark.
-    fn run<R: Read>(mut self, tar: &mut TarReader<R>) -> Result<bool, ContentError> {
+    /// Unpacks everything; says whether there was an opaque mark. `None` = given up.
+    fn run<R: Read>(mut self, tar: &mut TarReader<R>) -> Result<Option<bool>, ContentError> {
         while let Some(entry) = tar.next_entry()? {
             self.cancel.check()?;
-            self.unpack(&entry, tar)?;
+            if !self.unpack(&entry, tar)? {
+                return Ok(None);
+            }
         }
         self.extractor.finish()?;
         let writer = self.active.writer();
@@ -155,35 +206,61 @@ impl<'a> LayerUnpacker<'a> {
                 _ => {}
             }
         }
-        Ok(self.opaque)
+        Ok(Some(self.opaque))
     }
 
+    /// Says whether to go on.
     fn unpack<R: Read>(
         &mut self,
         entry: &Entry,
         tar: &mut TarReader<R>,
-    ) -> Result<(), ContentError> {
+    ) -> Result<bool, ContentError> {
         // The root belongs to nobody's layer.
         let Some((place, name)) = self.extractor.place(&entry.path)? else {
-            return Ok(());
+            return Ok(true);
         };
-        self.made.extend(self.extractor.take_made());
+        let implied = self.extractor.take_made();
+        if self.free && (!implied.is_empty() || name == OPAQUE) {
+            return Ok(false);
+        }
+        self.made.extend(implied);
         self.note_time(&place)?;
         if name == OPAQUE {
             self.opaque = true;
-            return self.clear(place);
+            self.clear(place)?;
+            return Ok(true);
         }
         if let Some(hidden) = name.strip_prefix(WHITEOUT_PREFIX) {
-            if matches!(hidden, b"" | b"." | b"..") {
-                return Err(ContentError::entry(&entry.path, "invalid whiteout name"));
-            }
-            return self.extractor.whiteout(&place, hidden);
+            return self.delete(entry, &place, hidden);
+        }
+        let path = place.path().join(&name);
+        if self.free && self.deleted.contains(&path) {
+            return Ok(false);
         }
         self.extractor.make(entry, &place, &name, tar)?;
-        let path = place.path().join(&name);
         self.passed_through.remove(&path);
         self.made.insert(path);
-        Ok(())
+        Ok(true)
+    }
+
+    fn delete(
+        &mut self,
+        entry: &Entry,
+        place: &WriteDir,
+        hidden: &[u8],
+    ) -> Result<bool, ContentError> {
+        if matches!(hidden, b"" | b"." | b"..") {
+            return Err(ContentError::entry(&entry.path, "invalid whiteout name"));
+        }
+        if self.free {
+            let path = place.path().join(hidden);
+            if self.made.contains(&path) {
+                return Ok(false);
+            }
+            self.deleted.insert(path);
+        }
+        self.extractor.whiteout(place, hidden)?;
+        Ok(true)
     }
 
     /// Remembers the times of a directory of a lower layer, and of those that hold it, before it is

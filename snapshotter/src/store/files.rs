@@ -15,11 +15,14 @@ use crate::fdio;
 /// The most that is read: manifests and digests grow with the layer, but not beyond reason.
 const MAX_BYTES: u64 = 256 << 20;
 
+/// Room for most of them, so that they are read in one go.
+const USUAL_BYTES: usize = 4 << 10;
+
 /// Reads the file `name` of `dir`.
 pub(crate) fn read(dir: &OwnedFd, name: &[u8]) -> Result<Vec<u8>, SnapshotError> {
     let shown = String::from_utf8_lossy(name);
     let file = File::from(fdio::open_data(dir, name).at(&shown)?);
-    let mut text = Vec::new();
+    let mut text = Vec::with_capacity(USUAL_BYTES);
     file.take(MAX_BYTES).read_to_end(&mut text).at(&shown)?;
     Ok(text)
 }

@@ -23,6 +23,7 @@ mod layer;
 pub(crate) mod manifest;
 mod open;
 mod sweep;
+mod usage;
 
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
@@ -40,6 +41,8 @@ use lamina_types::LayerId;
 
 pub use layer::Layer;
 pub use manifest::LayerBlob;
+pub use usage::LayerUsage;
+
 pub(crate) use open::EMPTY_DIR;
 
 use crate::ActiveLayer;

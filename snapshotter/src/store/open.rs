@@ -32,6 +32,12 @@ pub(crate) const EMPTY_DIR: &str = "empty";
 /// Folders that another process left behind start with one of these.
 const UNFINISHED: [&str; 2] = ["tmp-", "dead-"];
 
+/// Threads that read manifests; more only wait for the same folder.
+const MAX_SCANNERS: usize = 4;
+
+/// Layers that are not worth another thread.
+const FAIR_SHARE: usize = 256;
+
 #[derive(Serialize, Deserialize)]
 struct Format {
     version: u32,
@@ -105,24 +111,58 @@ pub(super) fn highest(contents: &Contents) -> u64 {
 
 /// Reads all manifests and deletes what is unfinished or broken.
 pub(super) fn scan(place: &StorePlace) -> Result<Contents, SnapshotError> {
-    let mut layers = Vec::new();
+    let mut ids = Vec::new();
     for raw in fdio::read_names(&place.dir).at(place.path.display())? {
         let Ok(name) = std::str::from_utf8(&raw.name) else {
             continue;
         };
         if UNFINISHED.iter().any(|prefix| name.starts_with(prefix)) {
             discard(place, name);
-        } else if let Some(id) = parse_id(name) {
-            match load(place, name) {
-                Ok(manifest) => layers.push((id, manifest)),
-                Err(error) => {
-                    tracing::warn!(layer = name, %error, "dropping a layer with a bad manifest");
-                    discard(place, name);
-                }
-            }
+        } else {
+            ids.extend(parse_id(name));
         }
     }
-    Ok(Contents { layers })
+    Ok(Contents {
+        layers: load_all(place, &ids),
+    })
+}
+
+/// Loads layers with several threads: a store has ten thousand of them, and clients wait.
+fn load_all(place: &StorePlace, ids: &[LayerId]) -> Vec<(LayerId, Manifest)> {
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    let share = ids
+        .len()
+        .div_ceil(processors.min(MAX_SCANNERS))
+        .max(FAIR_SHARE);
+    let load = |ids: &[LayerId]| -> Vec<_> {
+        let loaded = ids.iter().map(|id| (*id, load_or_discard(place, *id)));
+        loaded
+            .filter_map(|(id, loaded)| Some((id, loaded?)))
+            .collect()
+    };
+    if ids.len() <= share {
+        return load(ids);
+    }
+    std::thread::scope(|scope| {
+        let threads = ids.chunks(share).map(|ids| scope.spawn(move || load(ids)));
+        let threads: Vec<_> = threads.collect();
+        let loaded = threads.into_iter().map(|thread| thread.join());
+        loaded
+            .flat_map(|loaded| loaded.expect("loading does not panic"))
+            .collect()
+    })
+}
+
+fn load_or_discard(place: &StorePlace, id: LayerId) -> Option<Manifest> {
+    let name = id.to_string();
+    match load(place, &name) {
+        Ok(manifest) => Some(manifest),
+        Err(error) => {
+            tracing::warn!(layer = name, %error, "dropping a layer with a bad manifest");
+            discard(place, &name);
+            None
+        }
+    }
 }
 
 /// Accepts exactly the spelling that we write.
