@@ -8,10 +8,13 @@ use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::time::Duration;
 use std::time::Instant;
+use std::time::SystemTime;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use lamina_session::Credentials;
+use lamina_session::Token;
+use lamina_session::TokenRequest;
 use reqwest::Method;
 use reqwest::StatusCode;
 use reqwest::Url;
@@ -36,6 +39,8 @@ const DEFAULT_TOKEN_LIFE: Duration = Duration::from_secs(60);
 const MARGIN: Duration = Duration::from_secs(5);
 /// Passwords are asked for again after this time, in case the user has changed them.
 const PASSWORD_LIFE: Duration = Duration::from_secs(600);
+/// How token servers know the daemon when the client asks for it.
+const CLIENT_ID: &str = "buildkit-client";
 /// Longest time for which a server's word is taken.
 const MAX_TOKEN_LIFE: Duration = Duration::from_secs(3600);
 
@@ -104,6 +109,13 @@ impl Transport {
         access: &Access,
         challenge: &Challenge,
     ) -> Result<Option<HeaderValue>, RegistryError> {
+        if let Some((token, life)) = self.client_token(access, challenge).await? {
+            let header = sensitive(&format!("Bearer {token}"));
+            if let Some(header) = &header {
+                self.auth.put(access, header.clone(), life);
+            }
+            return Ok(header);
+        }
         let host = &access.endpoint.host;
         let credentials = access.session.credentials(host).await?;
         let (header, life) = match challenge {
@@ -129,6 +141,40 @@ impl Transport {
             self.auth.put(access, header.clone(), life);
         }
         Ok(header)
+    }
+
+    /// Lets the client fetch the token, if it wants to: its password then never comes here (rows
+    /// SVC-11, SVC-12). `None` = it does not, or no token is wanted.
+    async fn client_token(
+        &self,
+        access: &Access,
+        challenge: &Challenge,
+    ) -> Result<Option<(String, Duration)>, RegistryError> {
+        let Challenge::Bearer {
+            realm,
+            service,
+            scope,
+        } = challenge
+        else {
+            return Ok(None);
+        };
+        // The client would send its password there without a second thought.
+        if Url::parse(realm).map_or(true, |realm| sends_in_clear(access, &realm)) {
+            return Ok(None);
+        }
+        let request = TokenRequest {
+            client_id: CLIENT_ID.to_owned(),
+            host: access.endpoint.host.clone(),
+            realm: realm.clone(),
+            service: service.clone(),
+            scopes: all_scopes(access, scope),
+        };
+        let fetched = access.session.fetch_token(&request).await?;
+        let fetched = fetched.filter(|token| !token.token.is_empty());
+        Ok(fetched.map(|token| {
+            let life = life_of(&token, SystemTime::now());
+            (token.token, life)
+        }))
     }
 
     async fn token(
@@ -191,6 +237,23 @@ fn parse_token(body: &[u8]) -> Option<(String, Duration)> {
         .map_or(DEFAULT_TOKEN_LIFE, Duration::from_secs)
         .clamp(DEFAULT_TOKEN_LIFE, MAX_TOKEN_LIFE);
     Some((token, life))
+}
+
+/// Returns how long a token that the client fetched still holds.
+fn life_of(token: &Token, now: SystemTime) -> Duration {
+    let Ok(seconds) = u64::try_from(token.expires_in) else {
+        return DEFAULT_TOKEN_LIFE;
+    };
+    if seconds == 0 {
+        return DEFAULT_TOKEN_LIFE;
+    }
+    let life = Duration::from_secs(seconds).min(MAX_TOKEN_LIFE);
+    let issued = u64::try_from(token.issued_at).unwrap_or_default();
+    let issued = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(issued));
+    let age = issued
+        .filter(|_| token.issued_at > 0)
+        .and_then(|issued| now.duration_since(issued).ok());
+    life.saturating_sub(age.unwrap_or_default())
 }
 
 /// A registry that is reached by https must not have its users' passwords sent without it.
@@ -275,6 +338,29 @@ fn sensitive(text: &str) -> Option<HeaderValue> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn tokens_of_clients_age() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1000);
+        for (expires_in, issued_at, wanted) in [
+            (0, 0, 60),
+            (-5, 0, 60),
+            (300, 0, 300),
+            (300, 900, 200),
+            (300, 100, 0),
+            (300, 2000, 300),
+            (300, -1, 300),
+            (i64::MAX, i64::MAX, 3600),
+        ] {
+            let token = Token {
+                token: "t".to_owned(),
+                expires_in,
+                issued_at,
+            };
+            let wanted = Duration::from_secs(wanted);
+            assert_eq!(life_of(&token, now), wanted, "{expires_in} {issued_at}");
+        }
+    }
 
     #[test]
     fn token_answers_are_parsed() {

@@ -36,10 +36,14 @@ pub enum RegistryError {
         reason: String,
     },
     /// No connection: unknown name, refused, timed out, or an unacceptable certificate.
-    #[error("cannot reach registry {host}: {reason}")]
+    #[error("failed to do request: {method} {url:?}: {reason}")]
     Unreachable {
         /// Who was to be reached.
         host: String,
+        /// What was to be done.
+        method: String,
+        /// With what.
+        url: String,
         /// Why not.
         reason: String,
     },
@@ -54,7 +58,7 @@ pub enum RegistryError {
         reason: String,
     },
     /// The registry does not have it.
-    #[error("{reference}: not found (registry {host}: {message})")]
+    #[error("{reference}: not found")]
     NotFound {
         /// The image.
         reference: String,
@@ -191,6 +195,16 @@ impl RegistryError {
     #[must_use]
     pub const fn is_not_found(&self) -> bool {
         matches!(self, Self::NotFound { .. })
+    }
+
+    /// Says whether this is an answer and `other` only says that there was none. Of a mirror that
+    /// does not have an image and a registry that cannot be reached, the former is what users know.
+    pub(crate) const fn tells_more_than(&self, other: &Self) -> bool {
+        !self.is_silence() && other.is_silence()
+    }
+
+    const fn is_silence(&self) -> bool {
+        matches!(self, Self::Unreachable { .. } | Self::Interrupted { .. })
     }
 
     /// Says whether the build was cancelled.

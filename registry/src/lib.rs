@@ -45,4 +45,5 @@ pub use manifest::ResolvedManifest;
 pub use platform::select_platform;
 pub use reference::ImageReference;
 pub use reference::ReferenceError;
+pub use report::transport_reason;
 pub use retry::RetryPolicy;

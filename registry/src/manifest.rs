@@ -80,8 +80,9 @@ impl RegistryClient {
     ///
     /// # Errors
     /// [`RegistryError::SchemaOne`] for the oldest format (row SRC-02),
-    /// [`RegistryError::WrongDigest`] if it is not what the reference pins, and whatever the
-    /// registry itself, the last to be asked, answered.
+    /// [`RegistryError::WrongDigest`] if it is not what the reference pins, and of what mirrors
+    /// and the registry answered the error that tells most: not reaching one says less than an
+    /// answer. Of equals the registry's own counts.
     pub async fn resolve(
         &self,
         reference: &ImageReference,
@@ -89,15 +90,19 @@ impl RegistryClient {
         cancel: &CancelToken,
     ) -> Result<ResolvedManifest, RegistryError> {
         client::cancellable(cancel, async {
-            let mut result = None;
+            let mut worst: Option<RegistryError> = None;
             for endpoint in Endpoint::all(self.transport().config(), reference) {
                 let access = Access::read(reference, endpoint, session);
-                match self.get_manifest(&access).await {
+                let error = match self.get_manifest(&access).await {
                     Ok(found) => return Ok(found),
-                    Err(error) => result = Some(self.passed_over(&access, error)),
-                }
+                    Err(error) => self.passed_over(&access, error),
+                };
+                worst = Some(match worst.take() {
+                    Some(worst) if worst.tells_more_than(&error) => worst,
+                    _ => error,
+                });
             }
-            Err(result.expect("the registry itself is always asked"))
+            Err(worst.expect("the registry itself is always asked"))
         })
         .await
     }
@@ -114,15 +119,19 @@ impl RegistryClient {
         cancel: &CancelToken,
     ) -> Result<Option<Descriptor>, RegistryError> {
         client::cancellable(cancel, async {
-            let mut result = None;
+            let mut worst: Option<RegistryError> = None;
             for endpoint in Endpoint::all(self.transport().config(), reference) {
                 let access = Access::read(reference, endpoint, session);
-                match self.head_manifest(&access).await {
+                let error = match self.head_manifest(&access).await {
                     Ok(found) => return Ok(found),
-                    Err(error) => result = Some(self.passed_over(&access, error)),
-                }
+                    Err(error) => self.passed_over(&access, error),
+                };
+                worst = Some(match worst.take() {
+                    Some(worst) if worst.tells_more_than(&error) => worst,
+                    _ => error,
+                });
             }
-            Err(result.expect("the registry itself is always asked"))
+            Err(worst.expect("the registry itself is always asked"))
         })
         .await
     }

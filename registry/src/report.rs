@@ -3,7 +3,9 @@
 use std::error::Error;
 use std::io;
 
+use reqwest::Method;
 use reqwest::Response;
+use reqwest::Url;
 use serde::Deserialize;
 
 use crate::bounded;
@@ -78,6 +80,40 @@ pub(crate) fn reason(error: &reqwest::Error) -> String {
         return io_reason(io);
     }
     innermost(error).to_string()
+}
+
+/// Says why a request to `url` got no answer, in the words of Go's `net` package: clients of
+/// BuildKit know these, and look for them.
+#[must_use]
+pub fn transport_reason(url: &Url, error: &reqwest::Error) -> String {
+    let reason = reason(error);
+    if !error.is_connect() {
+        return reason;
+    }
+    let host = url.host_str().unwrap_or_default();
+    let port = url.port_or_known_default().unwrap_or_default();
+    if error.is_timeout() {
+        return format!("dial tcp {host}:{port}: i/o timeout");
+    }
+    match io_cause(error) {
+        Some(io) if io.raw_os_error().is_some() => {
+            format!("dial tcp {host}:{port}: connect: {reason}")
+        }
+        Some(io) if io.to_string().contains("lookup address") => {
+            format!("dial tcp: lookup {host}: no such host")
+        }
+        _ => reason,
+    }
+}
+
+/// Spells a method as Go's errors do: `Get`, `Head`.
+#[must_use]
+pub(crate) fn method_name(method: &Method) -> String {
+    let mut name = method.as_str().to_ascii_lowercase();
+    if let Some(first) = name.get_mut(..1) {
+        first.make_ascii_uppercase();
+    }
+    name
 }
 
 fn io_reason(error: &io::Error) -> String {

@@ -229,10 +229,12 @@ impl Transport {
         let host = authority(&request.url);
         let answer = builder.send();
         if patient {
-            return answer.await.map_err(|error| failure(access, host, &error));
+            return answer
+                .await
+                .map_err(|error| failure(access, request, &error));
         }
         match tokio::time::timeout(ANSWER_TIMEOUT, answer).await {
-            Ok(answer) => answer.map_err(|error| failure(access, host, &error)),
+            Ok(answer) => answer.map_err(|error| failure(access, request, &error)),
             Err(_) => Err(Failure::Transient(interrupted(
                 access,
                 host,
@@ -251,7 +253,10 @@ impl Transport {
         if let Some(scheme) = self.known_schemes().get(&endpoint.host) {
             return Ok(scheme);
         }
-        let scheme = self.probe(endpoint).await?;
+        // If nothing answers, the request itself says so best.
+        let Some(scheme) = self.probe(endpoint).await? else {
+            return Ok("http");
+        };
         self.known_schemes().insert(endpoint.host.clone(), scheme);
         Ok(scheme)
     }
@@ -260,22 +265,19 @@ impl Transport {
         self.schemes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn probe(&self, endpoint: &Endpoint) -> Result<&'static str, RegistryError> {
-        let unreachable = |error: &reqwest::Error| RegistryError::Unreachable {
-            host: endpoint.host.clone(),
-            reason: report::reason(error),
-        };
+    /// Returns what the host speaks; `None` if it does not answer.
+    async fn probe(&self, endpoint: &Endpoint) -> Result<Option<&'static str>, RegistryError> {
         let url = endpoint.base_url("https")?;
-        match self.client(&url)?.get(url).send().await {
-            Ok(_) => return Ok("https"),
+        match self.client(&url)?.get(url.clone()).send().await {
+            Ok(_) => return Ok(Some("https")),
             Err(error) if report::is_certificate_problem(&error) => {
-                return Err(unreachable(&error));
+                return Err(unreachable(&Method::GET, &url, &error));
             }
             Err(error) => tracing::debug!(%error, host = endpoint.host, "no https"),
         }
         let url = endpoint.base_url("http")?;
         let answer = self.client(&url)?.get(url).send().await;
-        answer.map(|_| "http").map_err(|error| unreachable(&error))
+        Ok(answer.is_ok().then_some("http"))
     }
 
     fn client(&self, url: &Url) -> Result<Client, RegistryError> {
@@ -306,13 +308,21 @@ pub(crate) fn interrupted(access: &Access, host: String, reason: String) -> Regi
     }
 }
 
-/// A connection that was never made is final, a lost one is not.
-fn failure(access: &Access, host: String, error: &reqwest::Error) -> Failure {
-    let reason = report::reason(error);
-    if error.is_connect() {
-        return Failure::Final(RegistryError::Unreachable { host, reason });
+fn unreachable(method: &Method, url: &Url, error: &reqwest::Error) -> RegistryError {
+    RegistryError::Unreachable {
+        host: authority(url),
+        method: report::method_name(method),
+        url: url.to_string(),
+        reason: report::transport_reason(url, error),
     }
-    let lost = interrupted(access, host, reason);
+}
+
+/// A connection that was never made is final, a lost one is not.
+fn failure(access: &Access, request: &Request, error: &reqwest::Error) -> Failure {
+    if error.is_connect() {
+        return Failure::Final(unreachable(&request.method, &request.url, error));
+    }
+    let lost = interrupted(access, authority(&request.url), report::reason(error));
     if error.is_builder() {
         Failure::Final(lost)
     } else {

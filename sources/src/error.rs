@@ -30,7 +30,7 @@ pub enum SourceError {
     Content(#[from] ContentError),
     /// The client did not give what was asked for.
     #[error(transparent)]
-    Session(#[from] SessionError),
+    Session(SessionError),
     /// The registry failed.
     #[error(transparent)]
     Registry(#[from] RegistryError),
@@ -47,7 +47,7 @@ pub enum SourceError {
         identifier: String,
     },
     /// A scheme that nobody knows (row SRC-01).
-    #[error("unknown scheme {scheme}")]
+    #[error("unknown scheme {scheme}: not found")]
     UnknownScheme {
         /// What was given.
         scheme: String,
@@ -122,6 +122,36 @@ pub enum SourceError {
         /// What is wrong.
         reason: String,
     },
+    /// A file could not be had. Worded as Go does, which clients of BuildKit know.
+    #[error("Get {url:?}: {reason}")]
+    Http {
+        /// What was asked for, without a password.
+        url: String,
+        /// What went wrong.
+        reason: String,
+    },
+    /// A server answered a request for a file with an error.
+    #[error("invalid response status {status}")]
+    HttpStatus {
+        /// The HTTP status.
+        status: u16,
+    },
+    /// A secret for a server could not be had (row SRC-30).
+    #[error("failed to retrieve HTTP auth secret {id}: {reason}")]
+    HttpSecret {
+        /// Its id.
+        id: String,
+        /// Why not.
+        reason: String,
+    },
+    /// A file is not the one that the build requires (row SRC-28).
+    #[error("digest mismatch {found}: {wanted}")]
+    WrongFile {
+        /// What came.
+        found: Digest,
+        /// What the build requires, or what it was before.
+        wanted: Digest,
+    },
     /// A pinned source of another kind was given.
     #[error("{identifier} is not a source of scheme {scheme}")]
     WrongKind {
@@ -130,6 +160,17 @@ pub enum SourceError {
         /// What was asked.
         scheme: &'static str,
     },
+}
+
+impl From<SessionError> for SourceError {
+    /// What is wrong with the request is told apart from what is wrong with the client.
+    fn from(error: SessionError) -> Self {
+        match error {
+            SessionError::Pattern { attribute, source } => Self::Pattern { attribute, source },
+            SessionError::Cancelled(cancelled) => Self::Cancelled(cancelled),
+            other => Self::Session(other),
+        }
+    }
 }
 
 impl SourceError {

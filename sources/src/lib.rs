@@ -1,4 +1,4 @@
-//! Where layers come from: registries, OCI layouts, directories of the client.
+//! Where layers come from: registries, OCI layouts, directories of the client, web servers.
 //!
 //! A source is used in two steps. [`Source::resolve`] turns what a build names (`alpine:3`, the
 //! directory `context`) into a [`Pinned`]: what exactly it is now, and the key under which results
@@ -6,17 +6,23 @@
 //! [`Source::snapshot`] makes a stack of sealed layers of it.
 //!
 //! [`Sources`] holds one of each and chooses by the scheme of the identifier (rows SRC-01 to
-//! SRC-15, SRC-33).
+//! SRC-15, SRC-27 to SRC-31, SRC-33).
 
+mod clients;
 mod error;
+mod http;
 mod image;
 mod keyed;
 mod local;
 mod report;
 mod source;
 mod sources;
+mod stream;
 
 pub use error::SourceError;
+pub use http::HttpSource;
+pub use http::HttpWish;
+pub use http::PinnedHttp;
 pub use image::DockerImageSource;
 pub use image::OciLayoutSource;
 pub use image::PinnedImage;

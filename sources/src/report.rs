@@ -58,10 +58,15 @@ impl Action {
 
     /// Shows the action as done.
     pub(crate) fn finish(self) {
+        self.done();
+    }
+
+    /// As [`finish`](Self::finish), for an action that several hold.
+    pub(crate) fn done(&self) {
         self.progress.status(StepStatus {
-            current: self.current.into_inner(),
+            current: self.current.load(Ordering::Relaxed),
             completed: Some(SystemTime::now()),
-            ..self.status
+            ..self.status.clone()
         });
     }
 }

@@ -13,6 +13,7 @@ use lamina_types::Progress;
 use serde::Deserialize;
 use serde::Serialize;
 
+use crate::PinnedHttp;
 use crate::PinnedImage;
 use crate::PinnedLocal;
 use crate::SourceError;
@@ -112,6 +113,8 @@ pub enum PinnedKind {
     Image(Box<PinnedImage>),
     /// A directory of the client.
     Local(PinnedLocal),
+    /// A file.
+    Http(Box<PinnedHttp>),
 }
 
 /// One kind of source.

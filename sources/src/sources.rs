@@ -5,15 +5,18 @@ use std::sync::Arc;
 
 use lamina_content::ContentStore;
 use lamina_registry::RegistryClient;
+use lamina_session::SessionManager;
 use lamina_snapshotter::LayerStack;
 use lamina_snapshotter::SnapshotStore;
 use lamina_types::Blocking;
 use lamina_types::LayerId;
 
 use crate::DockerImageSource;
+use crate::HttpSource;
 use crate::LocalSource;
 use crate::OciLayoutSource;
 use crate::Pinned;
+use crate::PinnedHttp;
 use crate::PinnedKind;
 use crate::ResolvedConfig;
 use crate::Source;
@@ -23,13 +26,7 @@ use crate::SourceRequest;
 use crate::image::ImageStore;
 
 /// Schemes of the wire that this version does not read.
-const UNSUPPORTED: [&str; 5] = [
-    "git",
-    "http",
-    "https",
-    "docker-image+blob",
-    "oci-layout+blob",
-];
+const UNSUPPORTED: [&str; 3] = ["git", "docker-image+blob", "oci-layout+blob"];
 
 /// What sources work with.
 #[derive(Clone)]
@@ -42,6 +39,8 @@ pub struct SourceConfig {
     pub registry: RegistryClient,
     /// Where work that blocks is done.
     pub blocking: Blocking,
+    /// The clients that are connected, for sources that name one (row SES-09).
+    pub sessions: SessionManager,
     /// Folder for what sources remember from build to build; made when needed.
     pub state: PathBuf,
 }
@@ -54,6 +53,8 @@ struct Inner {
     images: DockerImageSource,
     layouts: OciLayoutSource,
     local: LocalSource,
+    http: HttpSource,
+    https: HttpSource,
 }
 
 impl Sources {
@@ -63,8 +64,10 @@ impl Sources {
         let images = ImageStore::new(&config);
         Self(Arc::new(Inner {
             images: DockerImageSource::new(images.clone()),
-            layouts: OciLayoutSource::new(images),
-            local: LocalSource::new(config.layers, config.blocking, config.state.join("local")),
+            layouts: OciLayoutSource::new(images, config.sessions.clone()),
+            local: LocalSource::new(&config),
+            http: HttpSource::new("http", &config),
+            https: HttpSource::new("https", &config),
         }))
     }
 
@@ -79,7 +82,14 @@ impl Sources {
                 identifier: identifier.to_owned(),
             });
         };
-        let all: [&dyn Source; 3] = [&self.0.images, &self.0.layouts, &self.0.local];
+        let inner = &*self.0;
+        let all: [&dyn Source; 5] = [
+            &inner.images,
+            &inner.layouts,
+            &inner.local,
+            &inner.http,
+            &inner.https,
+        ];
         if let Some(source) = all.into_iter().find(|source| source.scheme() == scheme) {
             return Ok(source);
         }
@@ -128,17 +138,39 @@ impl Sources {
     ) -> Result<ResolvedConfig, SourceError> {
         match self.resolve(request, context).await?.kind {
             PinnedKind::Image(image) => self.0.images.config_of(&image),
-            PinnedKind::Local(_) => Err(SourceError::WrongKind {
+            PinnedKind::Local(_) | PinnedKind::Http(_) => Err(SourceError::WrongKind {
                 identifier: request.identifier.clone(),
                 scheme: "docker-image",
             }),
         }
     }
 
-    /// Returns the layers that local sources build on at their next transfer: worth keeping, but
-    /// losing them costs no more than copying the files again.
+    /// Returns digest, name and time of the file that a request names, for frontends (row GW-12).
+    /// The file is downloaded, unless it is known or the request states its digest.
+    ///
+    /// # Errors
+    /// As [`Sources::resolve`]; [`SourceError::WrongKind`] if it is no such file.
+    pub async fn resolve_http(
+        &self,
+        request: &SourceRequest,
+        context: &SourceContext,
+    ) -> Result<PinnedHttp, SourceError> {
+        match self.resolve(request, context).await?.kind {
+            PinnedKind::Http(file) => Ok(*file),
+            _ => Err(SourceError::WrongKind {
+                identifier: request.identifier.clone(),
+                scheme: "http",
+            }),
+        }
+    }
+
+    /// Returns the layers that local and http sources build on the next time: worth keeping, but
+    /// losing them costs no more than copying or downloading the files again.
     #[must_use]
     pub fn retained_layers(&self) -> Vec<LayerId> {
-        self.0.local.retained_layers()
+        let mut layers = self.0.local.retained_layers();
+        // Both kinds share what they remember.
+        layers.extend(self.0.http.retained_layers());
+        layers
     }
 }

@@ -68,7 +68,16 @@ fn the_registry_itself_is_the_last_resort_and_its_error_counts() {
     let error = setup
         .resolve(&format!("{}/a/b:c", origin.host()))
         .expect_err("missing");
-    assert!(error.to_string().contains("gone"), "{error}");
+    assert!(error.is_not_found(), "{error}");
+}
+
+#[test]
+fn a_mirror_without_the_image_tells_more_than_a_registry_out_of_reach() {
+    let empty = Server::start(|_| Reply::new(404, ""));
+    let setup = Setup::with(host_config("registry.invalid", mirrored(&[&empty])), "{}");
+    let error = setup.resolve("registry.invalid/a/b:c");
+    let error = error.expect_err("missing");
+    assert!(error.is_not_found(), "{error}");
 }
 
 #[test]

@@ -1,26 +1,31 @@
-//! `oci-layout://`: images from folders of the client (row SRC-33).
+//! `oci-layout://`: images from OCI layouts of the client (row SRC-33).
 //!
 //! ```text
 //! oci-layout://<name>@sha256:<hex>
 //! ```
-//! The name is what the client calls the folder, unless the attribute `oci.store` has another one.
+//! The name is what the client calls the layout, unless the attribute `oci.store` has another one;
+//! `oci.session` names the client, if it is not the build's own.
 
 use std::fs::File;
 use std::io::Read;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use lamina_content::Descriptor;
 use lamina_content::Index;
 use lamina_content::REF_NAME;
 use lamina_registry::MAX_MANIFEST_BYTES;
+use lamina_session::BlobStore;
+use lamina_session::SessionManager;
+use lamina_session::StoreId;
 use lamina_snapshotter::LayerStack;
-use lamina_types::CancelToken;
 use lamina_types::Digest;
 use lamina_types::IoContext;
 use rustix::fs::OFlags;
+use tokio::io::AsyncReadExt;
 
 use super::docker::layer_limit;
 use super::document::Document;
@@ -36,6 +41,9 @@ use crate::Source;
 use crate::SourceContext;
 use crate::SourceError;
 use crate::SourceRequest;
+use crate::clients::is_gone;
+use crate::clients::named_session;
+use crate::clients::until_cancelled;
 
 const SCHEME: &str = "oci-layout";
 
@@ -43,11 +51,34 @@ const SCHEME: &str = "oci-layout";
 const CONTAINERD_NAME: &str = "io.containerd.image.name";
 
 /// Images from OCI layouts of the client.
-pub struct OciLayoutSource(ImageStore);
+pub struct OciLayoutSource(ImageStore, SessionManager);
 
 impl OciLayoutSource {
-    pub(crate) const fn new(images: ImageStore) -> Self {
-        Self(images)
+    pub(crate) const fn new(images: ImageStore, sessions: SessionManager) -> Self {
+        Self(images, sessions)
+    }
+
+    /// Opens the store at the session that the build names, else at the build's own.
+    async fn open(
+        &self,
+        store: &str,
+        session: Option<&str>,
+        context: &SourceContext,
+    ) -> Result<Arc<dyn BlobStore>, SourceError> {
+        let store = StoreId::Layout(store.to_owned());
+        let open = async {
+            let session = match session {
+                Some(id) => named_session(&self.1, id, context).await,
+                None => Arc::clone(&context.session),
+            };
+            match session.blobs(&store).await {
+                Err(error) if session.id() != context.session.id() && is_gone(&error) => {
+                    Ok(context.session.blobs(&store).await?)
+                }
+                opened => Ok(opened?),
+            }
+        };
+        until_cancelled(&context.cancel, open).await
     }
 }
 
@@ -89,16 +120,20 @@ impl Source for OciLayoutSource {
             platform: request.platform(),
             layer_limit: layer_limit(request, "oci.layerlimit")?,
         };
-        let dir = context.session.oci_layout(&name).await?;
-        let (folder, store) = (dir.clone(), name.clone());
-        let read = move |_: &CancelToken| read_document(&store, &folder, &digest);
-        let bytes = self.0.blocking.run(&context.cancel, read).await?;
+        let session = request.get("oci.session").map(str::to_owned);
+        let blobs = self.open(&name, session.as_deref(), context).await?;
+        let read = read_document(&name, blobs.as_ref(), &digest);
+        let bytes = until_cancelled(&context.cancel, read).await?;
         let reference = format!("{name}@{digest}");
         let root = Document::parse(&reference, digest, &bytes)?.describe(&bytes);
         self.0.content.put(&bytes)?;
         let found = Found {
             reference,
-            origin: Origin::Layout { name, dir },
+            origin: Origin::Layout {
+                name,
+                session,
+                blobs,
+            },
             root,
             bytes,
         };
@@ -118,10 +153,10 @@ impl Source for OciLayoutSource {
         let PinnedKind::Image(image) = &pinned.kind else {
             return Err(wrong());
         };
-        let PinnedOrigin::Layout(name) = &image.origin else {
+        let PinnedOrigin::Layout { store, session } = &image.origin else {
             return Err(wrong());
         };
-        // The folder is asked for only if something is missing from the stores.
+        // The client is asked only if something is missing from the stores.
         let complete = image.layers.iter().all(|layer| {
             let known = self.0.layers.layer_by_diff_id(layer.diff_id, layer.chain);
             known.is_some() || self.0.content.contains(&layer.blob.digest)
@@ -130,22 +165,13 @@ impl Source for OciLayoutSource {
             Origin::Store
         } else {
             Origin::Layout {
-                name: name.clone(),
-                dir: context.session.oci_layout(name).await?,
+                name: store.clone(),
+                session: session.clone(),
+                blobs: self.open(store, session.as_deref(), context).await?,
             }
         };
         self.0.unpack(image, &origin, context).await
     }
-}
-
-/// Opens a blob of a layout: a regular file, whatever else may have its name.
-pub(super) fn open_blob(name: &str, dir: &Path, digest: &Digest) -> Result<File, SourceError> {
-    let path = dir.join("blobs/sha256").join(digest.hex());
-    let file = open_regular(&path)?;
-    file.ok_or_else(|| SourceError::Layout {
-        layout: name.to_owned(),
-        reason: format!("{digest} is not there"),
-    })
 }
 
 /// `None` if there is no such file, or it is not a file.
@@ -160,28 +186,44 @@ fn open_regular(path: &Path) -> Result<Option<File>, SourceError> {
     Ok(regular.then_some(file))
 }
 
-fn read_document(name: &str, dir: &Path, digest: &Digest) -> Result<Vec<u8>, SourceError> {
-    let file = open_blob(name, dir, digest)?;
-    let bytes = read_bounded(name, file, &digest.to_string())?;
-    let found = Digest::of(&bytes);
-    if found != *digest {
-        return Err(SourceError::Layout {
-            layout: name.to_owned(),
-            reason: format!("{digest} has digest {found}"),
-        });
+/// Reads a manifest or index of a client, which must have the digest.
+async fn read_document(
+    name: &str,
+    blobs: &dyn BlobStore,
+    digest: &Digest,
+) -> Result<Vec<u8>, SourceError> {
+    let fail = |reason: String| SourceError::Layout {
+        layout: name.to_owned(),
+        reason,
+    };
+    if blobs.size(digest).await?.is_none() {
+        return Err(fail(format!("{digest} is not there")));
     }
-    Ok(bytes)
+    let mut bytes = Vec::new();
+    let read = blobs.read(digest, 0).await?.take(MAX_MANIFEST_BYTES + 1);
+    { read }.read_to_end(&mut bytes).await.at(digest)?;
+    if bytes.len() as u64 > MAX_MANIFEST_BYTES {
+        return Err(fail(too_large(digest)));
+    }
+    match Digest::of(&bytes) {
+        found if found == *digest => Ok(bytes),
+        found => Err(fail(format!("{digest} has digest {found}"))),
+    }
+}
+
+fn too_large(what: impl std::fmt::Display) -> String {
+    format!("{what} is larger than {MAX_MANIFEST_BYTES} bytes")
 }
 
 fn read_bounded(name: &str, file: File, what: &str) -> Result<Vec<u8>, SourceError> {
     let mut bytes = Vec::new();
-    file.take(MAX_MANIFEST_BYTES + 1)
+    Read::take(file, MAX_MANIFEST_BYTES + 1)
         .read_to_end(&mut bytes)
         .at(what)?;
     if bytes.len() as u64 > MAX_MANIFEST_BYTES {
         return Err(SourceError::Layout {
             layout: name.to_owned(),
-            reason: format!("{what} is larger than {MAX_MANIFEST_BYTES} bytes"),
+            reason: too_large(what),
         });
     }
     Ok(bytes)

@@ -1,8 +1,9 @@
 //! Images: from a registry, from the client's OCI layouts, or from the content store.
 //!
 //! An index leads to a manifest, a manifest to a config and layers. All of these documents are kept
-//! in the content store; what is there is never fetched again. Layers are downloaded at the same
-//! time and unpacked in order, each on top of those below it.
+//! in the content store; what is there is never fetched again. Layers are downloaded
+//! and unpacked at the same time; only those that mean something different on other layers wait for
+//! the layers below them.
 
 mod docker;
 mod document;

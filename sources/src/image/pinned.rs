@@ -14,8 +14,13 @@ use serde::Serialize;
 pub enum PinnedOrigin {
     /// In a registry, under this reference.
     Registry(String),
-    /// In the client's OCI layout of this name.
-    Layout(String),
+    /// In an OCI layout of a client.
+    Layout {
+        /// What the client calls it.
+        store: String,
+        /// The session of the client, if it is not the build's own.
+        session: Option<String>,
+    },
     /// In the content store already.
     Store,
 }

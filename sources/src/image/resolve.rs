@@ -115,7 +115,10 @@ impl Origin {
     fn pinned(&self) -> PinnedOrigin {
         match self {
             Self::Registry(reference) => PinnedOrigin::Registry(reference.to_string()),
-            Self::Layout { name, .. } => PinnedOrigin::Layout(name.clone()),
+            Self::Layout { name, session, .. } => PinnedOrigin::Layout {
+                store: name.clone(),
+                session: session.clone(),
+            },
             Self::Store => PinnedOrigin::Store,
         }
     }

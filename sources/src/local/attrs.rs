@@ -1,5 +1,6 @@
 //! What a build may say of a local source.
 
+use lamina_session::LocalRequest;
 use lamina_types::Digest;
 use lamina_types::Sha256Hasher;
 use serde::Deserialize;
@@ -48,6 +49,16 @@ impl PinnedLocal {
             shared_key_hint: hint.to_owned(),
             incremental: request.get("local.differ") != Some("none"),
         })
+    }
+
+    /// What is asked of the client.
+    pub(super) fn request(&self) -> LocalRequest {
+        LocalRequest {
+            name: self.name.clone(),
+            includes: self.include.clone(),
+            excludes: self.exclude.clone(),
+            follow: self.follow.clone(),
+        }
     }
 
     /// Returns the key before the transfer: whose directory it is and which part (row SRC-15).

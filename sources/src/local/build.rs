@@ -9,6 +9,8 @@ use std::path::PathBuf;
 use std::time::SystemTime;
 
 use lamina_session::LocalOwner;
+use lamina_session::host;
+use lamina_session::host::HostEntry;
 use lamina_snapshotter::Layer;
 use lamina_snapshotter::LayerStack;
 use lamina_snapshotter::SnapshotStore;
@@ -19,14 +21,9 @@ use lamina_types::IoContext;
 use super::attrs::PinnedLocal;
 use super::copy::DataCopier;
 use super::copy::Ownership;
-use super::filter::Filter;
-use super::follow;
-use super::host;
-use super::index::Index;
 use super::index::IndexEntry;
 use super::index::IndexFile;
-use super::walk;
-use super::walk::HostEntry;
+use super::shared;
 use crate::SourceError;
 use crate::report::Action;
 use tree::Plan;
@@ -68,37 +65,22 @@ impl Transfer {
     pub(super) fn run(self, cancel: &CancelToken) -> Result<Layer, SourceError> {
         let started_ns = now_ns();
         let root = host::open_root(&self.dir).at(self.dir.display())?;
-        let followed = if self.local.follow.is_empty() {
-            None
-        } else {
-            follow::follow(&root, &self.local.follow)?
-        };
-        let filter = Filter::new(&self.local, followed)?;
-        let entries = walk::walk(&root, &filter, cancel)?;
-        let last = self.last();
-        if let Some((layer, index)) = &last
-            && is_unchanged(&entries, &index.entries)
+        let entries = host::list(&root, &self.local.request(), cancel)?;
+        let last = shared::last(&self.local, &self.index, &self.store);
+        if let Some((layer, known)) = &last
+            && is_unchanged(&entries, known)
         {
             self.action.finish();
             return Ok(layer.clone());
         }
-        let previous = last.map(|(layer, index)| Previous {
+        let previous = last.map(|(layer, known)| Previous {
             layer,
-            entries: by_path(index.entries),
+            entries: by_path(known),
         });
         let (layer, stable) = self.build(&root, &entries, previous.as_ref(), cancel)?;
         self.remember(&layer, entries, &stable, started_ns);
         self.action.finish();
         Ok(layer)
-    }
-
-    fn last(&self) -> Option<(Layer, Index)> {
-        if !self.local.incremental {
-            return None;
-        }
-        let index = self.index.load()?;
-        let layer = self.store.layer(index.layer)?;
-        Some((layer, index))
     }
 
     /// Returns the layer, and for each entry whether it stayed the same while it was copied.
@@ -129,21 +111,13 @@ impl Transfer {
         Ok((active.commit(cancel)?, stable))
     }
 
-    /// Losing the index only makes the next transfer a full one.
     fn remember(&self, layer: &Layer, entries: Vec<HostEntry>, stable: &[bool], started_ns: i128) {
         let entries = entries.into_iter().zip(stable);
-        let index = Index {
-            layer: layer.id(),
-            entries: entries
-                .map(|(entry, stable)| IndexEntry {
-                    trusted: *stable && was_settled(&entry, started_ns),
-                    entry,
-                })
-                .collect(),
-        };
-        if let Err(error) = self.index.save(&index) {
-            tracing::warn!(%error, "the next transfer of a local source will be a full one");
-        }
+        let entries = entries.map(|(entry, stable)| IndexEntry {
+            trusted: *stable && was_settled(&entry, started_ns),
+            entry,
+        });
+        shared::remember(&self.index, layer, entries.collect());
     }
 }
 

@@ -5,7 +5,6 @@ use std::fs::File;
 use std::io;
 use std::io::Read;
 use std::io::Write;
-use std::os::fd::AsRawFd;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
@@ -15,9 +14,10 @@ use lamina_snapshotter::MetadataChange;
 use lamina_types::CancelToken;
 use rustix::io::Errno;
 
-use super::host::Fingerprint;
 use crate::SourceError;
 use crate::report::Action;
+use lamina_session::host;
+use lamina_session::host::Fingerprint;
 
 /// Bytes between two looks at the cancel token.
 const PIECE_BYTES: usize = 1 << 20;
@@ -168,25 +168,11 @@ impl Ownership {
 
     /// Returns the extended attributes of a name that belong to the image.
     pub(super) fn xattrs(&self, dir: &OwnedFd, name: &[u8]) -> BTreeMap<Vec<u8>, Vec<u8>> {
-        // The calls that take a directory descriptor are too new to rely on.
-        let mut path = format!("/proc/self/fd/{}/", dir.as_raw_fd()).into_bytes();
-        path.extend_from_slice(name);
-        let Some(list) = grow(|buffer| rustix::fs::llistxattr(path.as_slice(), buffer)) else {
-            return BTreeMap::new();
-        };
-        let names = list
-            .split(|&byte| byte == 0)
-            .filter(|name| self.keeps(name));
-        // What vanished meanwhile, or may not be read, does not come along.
-        names
-            .filter_map(|name| {
-                let value = grow(|buffer| rustix::fs::lgetxattr(path.as_slice(), name, buffer))?;
-                Some((name.to_vec(), value))
-            })
-            .collect()
+        host::xattrs(dir, name, |name| self.keeps(name))
     }
 
-    fn keeps(&self, name: &[u8]) -> bool {
+    /// Says whether an attribute belongs to the image and may be set.
+    pub(super) fn keeps(&self, name: &[u8]) -> bool {
         if name.is_empty() {
             return false;
         }
@@ -196,21 +182,4 @@ impl Ownership {
         let foreign = FOREIGN_XATTRS.iter().any(|prefix| name.starts_with(prefix));
         !foreign && (self.is_root() || !name.starts_with(b"trusted."))
     }
-}
-
-/// The kernel's limit for one value and for a list of names.
-const MAX_XATTR_BYTES: usize = 64 << 10;
-
-/// Calls with a small buffer and then with the largest that can be needed; `None` on errors.
-fn grow(mut query: impl FnMut(&mut [u8]) -> rustix::io::Result<usize>) -> Option<Vec<u8>> {
-    let mut small = [0; 256];
-    match query(&mut small) {
-        Ok(count) => return Some(small[..count].to_vec()),
-        Err(Errno::RANGE) => {}
-        Err(_) => return None,
-    }
-    let mut large = vec![0; MAX_XATTR_BYTES];
-    let count = query(&mut large).ok()?;
-    large.truncate(count);
-    Some(large)
 }

@@ -20,6 +20,10 @@
 //! An entry is *trusted* if its file cannot have changed since without a trace: it did not change
 //! while it was copied, and its last change was over before the transfer began. A file that is
 //! missing, damaged or of another version only makes the next transfer a full one.
+//!
+//! Of what a remote client sent, `ctime` is 0, the number of links 1, and `device` and `inode`, which
+//! say nothing here, hold the first 16 bytes of a digest of what else has to be the same: the target
+//! of a symlink, the first name of a hard link, the extended attributes; 0 if there is none of them.
 
 use std::fs;
 use std::io;
@@ -33,8 +37,8 @@ use lamina_types::IoContext;
 use lamina_types::LayerId;
 use lamina_types::PathError;
 
-use super::host::Fingerprint;
-use super::walk::HostEntry;
+use lamina_session::host::Fingerprint;
+use lamina_session::host::HostEntry;
 
 const MAGIC: &[u8; 16] = b"lamina local 1\n\0";
 
@@ -52,6 +56,7 @@ const KINDS: [FileKind; 6] = [
 pub(super) struct IndexFolder(PathBuf);
 
 /// The place of one index.
+#[derive(Clone)]
 pub(super) struct IndexFile(PathBuf);
 
 /// The last transfer: a layer, and what it was made of in path order.

@@ -10,21 +10,26 @@
 //!   they are neither read nor stored again.
 //!
 //! The user's own files may change at any time, so they are only ever read: copied by reflink where
-//! the file system can, never linked.
+//! the file system can, never linked. Of a client at the other end of a session only what is new is
+//! asked for; see [`remote`].
 
 mod attrs;
 mod build;
 mod copy;
-mod filter;
-mod follow;
-mod host;
 mod index;
-mod walk;
+mod remote;
+mod shared;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use async_trait::async_trait;
+use lamina_session::LocalFiles;
 use lamina_session::LocalOwner;
+use lamina_session::LocalRequest;
+use lamina_session::Session;
+use lamina_session::SessionError;
+use lamina_session::SessionManager;
 use lamina_snapshotter::LayerStack;
 use lamina_snapshotter::SnapshotStore;
 use lamina_types::Blocking;
@@ -36,15 +41,20 @@ use lamina_types::Sha256Hasher;
 use crate::Pinned;
 use crate::PinnedKind;
 use crate::Source;
+use crate::SourceConfig;
 use crate::SourceContext;
 use crate::SourceError;
 use crate::SourceRequest;
+use crate::clients::is_gone;
+use crate::clients::named_session;
+use crate::clients::until_cancelled;
 use crate::keyed::KeyedLocks;
 use crate::report::Action;
 
 pub use attrs::PinnedLocal;
 use build::Transfer;
 use index::IndexFolder;
+use remote::RemoteTransfer;
 
 const SCHEME: &str = "local";
 
@@ -52,17 +62,72 @@ const SCHEME: &str = "local";
 pub struct LocalSource {
     layers: SnapshotStore,
     blocking: Blocking,
+    sessions: SessionManager,
     indexes: IndexFolder,
     transfers: KeyedLocks<Digest>,
 }
 
 impl LocalSource {
-    pub(crate) fn new(layers: SnapshotStore, blocking: Blocking, state: PathBuf) -> Self {
+    pub(crate) fn new(config: &SourceConfig) -> Self {
         Self {
-            layers,
-            blocking,
-            indexes: IndexFolder::new(state),
+            layers: config.layers.clone(),
+            blocking: config.blocking.clone(),
+            sessions: config.sessions.clone(),
+            indexes: IndexFolder::new(config.state.join("local")),
             transfers: KeyedLocks::default(),
+        }
+    }
+
+    /// Opens the directory at the session that the build names, else at the build's own; also if
+    /// the named one is gone (row SRC-09).
+    async fn open(
+        &self,
+        local: &PinnedLocal,
+        context: &SourceContext,
+    ) -> Result<Opened, SourceError> {
+        let request = local.request();
+        let session = match &local.session {
+            Some(id) => named_session(&self.sessions, id, context).await,
+            None => Arc::clone(&context.session),
+        };
+        let opened = open_at(&session, &request).await;
+        match opened {
+            Err(error) if session.id() != context.session.id() && is_gone(&error) => {
+                Ok(open_at(&context.session, &request).await?)
+            }
+            opened => Ok(opened?),
+        }
+    }
+
+    fn host_transfer(
+        &self,
+        local: &PinnedLocal,
+        key: &Digest,
+        (dir, owner): (PathBuf, LocalOwner),
+        action: Action,
+    ) -> Transfer {
+        Transfer {
+            store: self.layers.clone(),
+            index: self.indexes.file(key),
+            local: local.clone(),
+            dir,
+            owner,
+            action,
+        }
+    }
+
+    fn remote_transfer(
+        &self,
+        local: &PinnedLocal,
+        key: &Digest,
+        action: Arc<Action>,
+    ) -> RemoteTransfer {
+        RemoteTransfer {
+            store: self.layers.clone(),
+            blocking: self.blocking.clone(),
+            index: self.indexes.file(key),
+            local: local.clone(),
+            action,
         }
     }
 
@@ -71,13 +136,34 @@ impl LocalSource {
     }
 }
 
+async fn open_at(
+    session: &Arc<dyn Session>,
+    request: &LocalRequest,
+) -> Result<Opened, SessionError> {
+    Ok(Opened {
+        files: session.local_files(request).await?,
+        shared_key: session.shared_key().await?,
+    })
+}
+
+/// A directory that a client opened.
+struct Opened {
+    /// The client across its sessions.
+    shared_key: String,
+    files: LocalFiles,
+}
+
 /// Names the transfers that can build on each other (rows SRC-12, SVC-03).
-fn transfer_key(local: &PinnedLocal, shared_key: &str, owner: LocalOwner) -> Digest {
+fn transfer_key(local: &PinnedLocal, opened: &Opened) -> Digest {
     let mut key = Sha256Hasher::new();
-    for field in [&local.name, &local.shared_key_hint, shared_key] {
+    for field in [&local.name, &local.shared_key_hint, &opened.shared_key] {
         key.update_field(field.as_bytes());
     }
-    key.update_field(format!("{owner:?}").as_bytes());
+    let kind = match &opened.files {
+        LocalFiles::Host { owner, .. } => format!("{owner:?}"),
+        LocalFiles::Remote(_) => "remote".to_owned(),
+    };
+    key.update_field(kind.as_bytes());
     key.finish()
 }
 
@@ -113,22 +199,26 @@ impl Source for LocalSource {
                 scheme: SCHEME,
             });
         };
-        let session = &context.session;
-        let dir = session.local_dir(&local.name).await?;
-        let owner = session.local_owner();
-        let key = transfer_key(local, session.shared_key(), owner);
-        let _only = self.transfers.lock(key).await;
+        let cancel = &context.cancel;
+        let opened = until_cancelled(cancel, self.open(local, context)).await?;
+        let key = transfer_key(local, &opened);
+        let _only = until_cancelled(cancel, async { Ok(self.transfers.lock(key).await) }).await?;
         let id = format!("transferring {}:", local.name);
-        let transfer = Transfer {
-            store: self.layers.clone(),
-            index: self.indexes.file(&key),
-            local: local.clone(),
-            dir,
-            owner,
-            action: Action::start(&context.progress, id, "transferring", 0),
+        let action = Action::start(&context.progress, id, "transferring", 0);
+        let layer = match opened.files {
+            LocalFiles::Host { path, owner } => {
+                let transfer = self.host_transfer(local, &key, (path, owner), action);
+                let work = move |cancel: &CancelToken| transfer.run(cancel);
+                self.blocking.run(cancel, work).await?
+            }
+            LocalFiles::Remote(receiver) => {
+                let action = Arc::new(action);
+                let transfer = self.remote_transfer(local, &key, Arc::clone(&action));
+                let layer = until_cancelled(cancel, transfer.run(receiver, cancel)).await?;
+                action.done();
+                layer
+            }
         };
-        let work = move |cancel: &CancelToken| transfer.run(cancel);
-        let layer = self.blocking.run(&context.cancel, work).await?;
         Ok(LayerStack::new([layer]))
     }
 }

@@ -188,7 +188,10 @@ fn stored_images_stand_in_for_a_dead_registry() {
         let error = mode(each).expect_err("nobody listens").to_string();
         assert_eq!(
             error,
-            format!("cannot reach registry {host}: connection refused"),
+            format!(
+                "failed to do request: Head \"http://{host}/v2/a/manifests/v1\": dial tcp {host}: \
+                 connect: connection refused"
+            ),
             "{each}"
         );
     }

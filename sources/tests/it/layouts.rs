@@ -256,3 +256,66 @@ fn tags_beside_the_digest_and_other_stores_are_accepted() {
         assert_eq!(paths(&engine.snapshot(&pinned).expect("unpacked")), ["a"]);
     }
 }
+
+#[test]
+fn layers_that_mean_the_same_anywhere_are_shared() {
+    let free = layer(&[("top", "1"), (".wh.gone", "")]);
+    for (name, top, shared) in [
+        ("free", free, true),
+        (
+            "a directory that it does not describe",
+            layer(&[("d/x", "1")]),
+            false,
+        ),
+        (
+            "an opaque mark",
+            layer(&[(".wh..wh..opq", ""), ("x", "1")]),
+            false,
+        ),
+        (
+            "replaces what it deletes",
+            layer(&[(".wh.x", ""), ("x", "1")]),
+            false,
+        ),
+        (
+            "deletes what it makes",
+            layer(&[("x", "1"), (".wh.x", "")]),
+            false,
+        ),
+    ] {
+        let (engine, first) = engine_with(&image(&[layer(&[("one", "")]), top.clone()]));
+        let second = image(&[layer(&[("two", "")]), layer(&[("three", "")]), top.clone()]);
+        second.write_layout(first.path());
+        let one = image(&[layer(&[("one", "")]), top]);
+        let tops = [&one, &second].map(|image| {
+            let stack = engine.get(&request(image)).expect(name);
+            stack.layers().last().map(lamina_snapshotter::Layer::id)
+        });
+        assert_eq!(tops[0] == tops[1], shared, "{name}");
+    }
+}
+
+#[test]
+fn what_depends_on_the_layers_below_is_unpacked_on_them() {
+    let below = layer(&[("old", "1"), ("other", "2")]);
+    for (name, top, wanted) in [
+        (
+            "opaque",
+            layer(&[(".wh..wh..opq", ""), ("new", "3")]),
+            vec!["new"],
+        ),
+        (
+            "in order",
+            layer(&[("new", "3"), (".wh.old", "")]),
+            vec!["new", "other"],
+        ),
+    ] {
+        let image = image(&[below.clone(), top]);
+        let (engine, _dir) = engine_with(&image);
+        assert_eq!(
+            paths(&engine.get(&request(&image)).expect(name)),
+            wanted,
+            "{name}"
+        );
+    }
+}

@@ -15,6 +15,7 @@ use lamina_registry::RetryPolicy;
 use lamina_session::LocalSession;
 use lamina_session::LocalSessionBuilder;
 use lamina_session::Session;
+use lamina_session::SessionManager;
 use lamina_snapshotter::Entry;
 use lamina_snapshotter::Follow;
 use lamina_snapshotter::LayerStack;
@@ -97,6 +98,7 @@ impl Engine {
             content: ContentStore::open(&dir.path().join("content")).expect("opens"),
             registry: RegistryClient::new(registry).expect("fits"),
             blocking: Blocking::new(2).expect("threads start"),
+            sessions: SessionManager::default(),
             state: dir.path().join("sources"),
         };
         Self {
@@ -240,4 +242,10 @@ pub(crate) fn let_the_clock_tick() {
     while let Ok(left) = end.duration_since(SystemTime::now()) {
         std::thread::park_timeout(left);
     }
+}
+
+/// Reports what a test could not check.
+#[expect(clippy::print_stdout, reason = "for who runs the tests")]
+pub(crate) fn skip(reason: &str) {
+    println!("skipped: {reason}");
 }

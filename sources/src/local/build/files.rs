@@ -3,23 +3,21 @@
 use std::fs::File;
 use std::os::fd::OwnedFd;
 
+use lamina_session::host;
+use lamina_session::host::HostEntry;
 use lamina_snapshotter::Entry;
 use lamina_snapshotter::Follow;
 use lamina_snapshotter::LayerStack;
-use lamina_snapshotter::SnapshotError;
 use lamina_snapshotter::WriteDir;
-use lamina_types::DeviceNumber;
 use lamina_types::FileKind;
 use lamina_types::IoContext;
 use lamina_types::RootedPath;
-use lamina_types::Stat;
 use rayon::prelude::*;
 
 use super::Builder;
 use super::tree::Plan;
 use crate::SourceError;
-use crate::local::host;
-use crate::local::walk::HostEntry;
+use crate::local::shared;
 
 /// One directory on the three sides of a transfer.
 struct Folder {
@@ -96,7 +94,7 @@ impl Builder<'_> {
                 Err(error) if host::is_gone(error) => return Ok(false),
                 target => folder.made.symlink(name, &target.at(entry.shown())?)?,
             },
-            _ => folder.made.make_node(name, &node(entry))?,
+            _ => folder.made.make_node(name, &shared::node(entry))?,
         }
         let xattrs = self.ownership.xattrs(&folder.host, name);
         let change = self.ownership.metadata(&entry.fingerprint, xattrs);
@@ -114,19 +112,7 @@ impl Builder<'_> {
         if !same || entry.kind() != FileKind::File {
             return Ok(false);
         }
-        let name = entry.split().1;
-        let Ok(old) = old_folder.child(name) else {
-            return Ok(false);
-        };
-        if old.stat().kind != FileKind::File || old.stat().size != entry.fingerprint.size {
-            return Ok(false);
-        }
-        match folder.made.link_from(name, &old) {
-            Ok(()) => Ok(true),
-            // Too many links, or none wanted: then it is copied.
-            Err(SnapshotError::Io(_)) => Ok(false),
-            Err(error) => Err(error.into()),
-        }
+        shared::link_old(&folder.made, entry, old_folder)
     }
 
     fn copy_file(&self, folder: &Folder, entry: &HostEntry) -> Result<bool, SourceError> {
@@ -150,25 +136,5 @@ impl Builder<'_> {
         let change = self.ownership.metadata(&found, xattrs);
         folder.made.set_file_metadata(&to, &change)?;
         Ok(host::look_opened(&from).at(entry.shown())? == entry.fingerprint)
-    }
-}
-
-/// Describes a fifo or device.
-fn node(entry: &HostEntry) -> Stat {
-    let found = &entry.fingerprint;
-    Stat {
-        kind: found.kind,
-        mode: found.mode,
-        uid: 0,
-        gid: 0,
-        size: 0,
-        mtime_ns: found.mtime_ns,
-        nlink: 1,
-        link_target: Vec::new(),
-        device: DeviceNumber {
-            major: found.node.0,
-            minor: found.node.1,
-        },
-        xattrs: std::collections::BTreeMap::new(),
     }
 }

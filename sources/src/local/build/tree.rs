@@ -4,14 +4,15 @@ use std::collections::BTreeMap;
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 
+use lamina_session::host;
+use lamina_session::host::HostEntry;
 use lamina_types::FileKind;
 use lamina_types::IoContext;
 use lamina_types::RootedPath;
 
 use super::Builder;
 use crate::SourceError;
-use crate::local::host;
-use crate::local::walk::HostEntry;
+use crate::local::shared;
 
 /// The entries by what is done with them.
 pub(super) struct Plan<'a> {
@@ -40,7 +41,7 @@ impl<'a> Plan<'a> {
                 plan.directories.push(entry);
                 continue;
             }
-            if !can_make(entry, is_root) {
+            if !shared::can_make(entry, is_root) {
                 continue;
             }
             if found.links > 1 {
@@ -58,15 +59,6 @@ impl<'a> Plan<'a> {
             plan.files[place].1.push(at);
         }
         plan
-    }
-}
-
-/// Only root makes devices, and nobody makes what overlayfs would take for a whiteout.
-fn can_make(entry: &HostEntry, is_root: bool) -> bool {
-    match entry.kind() {
-        FileKind::CharDevice => is_root && entry.fingerprint.node != (0, 0),
-        FileKind::BlockDevice => is_root,
-        _ => true,
     }
 }
 
@@ -113,13 +105,8 @@ impl Builder<'_> {
         for (further, first) in &plan.hard_links {
             self.cancel.check()?;
             let (entry, first) = (&plan.entries[*further], &plan.entries[*first]);
-            let (folder, name) = first.split();
-            let source = self.upper.dir(&RootedPath::new(folder))?.lookup(name)?;
             // The first name may have vanished from the client's directory since the walk.
-            let Some(source) = source else { continue };
-            let (folder, name) = entry.split();
-            let dir = self.upper.dir(&RootedPath::new(folder))?;
-            dir.link_from(name, &source)?;
+            shared::link_name(&self.upper, &entry.path, &first.path)?;
         }
         Ok(())
     }

@@ -1,0 +1,53 @@
+//! Which client is asked, and for how long.
+
+use std::sync::Arc;
+
+use lamina_session::SESSION_WAIT;
+use lamina_session::Session;
+use lamina_session::SessionError;
+use lamina_session::SessionManager;
+use lamina_types::CancelToken;
+use lamina_types::Cancelled;
+
+use crate::SourceContext;
+use crate::SourceError;
+
+/// Returns the session `id`, or the build's own if that one does not come (row SRC-09).
+pub(crate) async fn named_session(
+    sessions: &SessionManager,
+    id: &str,
+    context: &SourceContext,
+) -> Arc<dyn Session> {
+    if id == context.session.id() {
+        return Arc::clone(&context.session);
+    }
+    match sessions.wait(id, SESSION_WAIT).await {
+        Ok(session) => session,
+        Err(error) => {
+            tracing::debug!(%error, "asking the build's own session instead");
+            Arc::clone(&context.session)
+        }
+    }
+}
+
+/// Says whether another session may do better.
+pub(crate) fn is_gone(error: &SessionError) -> bool {
+    matches!(
+        error,
+        SessionError::NotConnected { .. }
+            | SessionError::NoSession
+            | SessionError::Remote { gone: true, .. }
+    )
+}
+
+/// Runs `work` until it ends or the token is cancelled.
+pub(crate) async fn until_cancelled<T>(
+    cancel: &CancelToken,
+    work: impl Future<Output = Result<T, SourceError>>,
+) -> Result<T, SourceError> {
+    tokio::select! {
+        biased;
+        () = cancel.cancelled() => Err(Cancelled.into()),
+        result = work => result,
+    }
+}
