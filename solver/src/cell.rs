@@ -24,6 +24,7 @@ use crate::feed::Face;
 use crate::feed::Feed;
 use crate::feed::FeedSink;
 use crate::graph::Vertex;
+use crate::imports::Imports;
 use crate::key::KeyId;
 use crate::life::Life;
 use crate::memo::Memo;
@@ -43,6 +44,7 @@ pub(crate) struct Cell<V, C> {
     pub(crate) shared: Arc<Shared<V, C>>,
     pub(crate) feed: Arc<Feed<C>>,
     pub(crate) life: Life,
+    pub(crate) imports: Imports<V>,
     pub(crate) cache_map: Arc<Memo<Arc<CacheMap>>>,
     pub(crate) contents: Vec<Arc<Memo<Digest>>>,
     pub(crate) values: Arc<Memo<Arc<Vec<V>>>>,
@@ -87,6 +89,7 @@ impl<V, C> Cell<V, C> {
             shared,
             feed: Arc::new(Feed::new(&vertex)),
             life: Life::default(),
+            imports: Imports::default(),
             cache_map: Arc::default(),
             contents: inputs.iter().map(|_| Arc::default()).collect(),
             values: Arc::default(),

@@ -5,6 +5,7 @@ use std::time::SystemTime;
 use lamina_types::Digest;
 use lamina_types::LogStream;
 use lamina_types::StepStatus;
+use lamina_types::Warning;
 
 use crate::graph::ProgressGroup;
 
@@ -35,8 +36,8 @@ pub enum Event {
     Warning {
         /// What it is about.
         vertex: Digest,
-        /// The text.
-        message: String,
+        /// What it says.
+        warning: Warning,
     },
 }
 

@@ -3,7 +3,6 @@
 //! A build that joins late is told everything from the beginning, then what happens live, without
 //! a gap or a repeat (CSTA-03): joining and telling exclude each other.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
@@ -16,11 +15,15 @@ use lamina_types::Digest;
 use lamina_types::LogStream;
 use lamina_types::ProgressSink;
 use lamina_types::StepStatus;
+use lamina_types::Warning;
 
 use crate::events::Event;
 use crate::events::VertexEvent;
 use crate::graph::ProgressGroup;
 use crate::graph::Vertex;
+use crate::kept::Kept;
+use crate::kept::Times;
+use crate::kept::Told;
 use crate::stream::Stream;
 
 /// How a build shows a vertex. Builds that share a vertex may call it by different names.
@@ -45,9 +48,7 @@ pub(crate) struct Feed<C> {
 
 struct FeedState<C> {
     builds: Vec<(Weak<Build<C>>, Face)>,
-    history: Vec<Told>,
-    /// Where in the history the last state of an action is.
-    statuses: HashMap<String, usize>,
+    history: Kept,
     /// Changes with every build that joins.
     joined: u64,
     /// The activity that is shown as running.
@@ -63,23 +64,6 @@ struct FeedState<C> {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Mark(u64);
 
-/// An event without what depends on the build.
-#[derive(Clone)]
-enum Told {
-    Times(Times),
-    Status(StepStatus),
-    Log(LogStream, Vec<u8>, SystemTime),
-    Warning(String),
-}
-
-#[derive(Clone)]
-struct Times {
-    cached: bool,
-    started: SystemTime,
-    completed: Option<SystemTime>,
-    error: Option<String>,
-}
-
 impl<C> Feed<C> {
     pub(crate) fn new<V>(vertex: &Vertex<V, C>) -> Self {
         Self {
@@ -87,8 +71,7 @@ impl<C> Feed<C> {
             inputs: vertex.inputs.iter().map(|e| e.vertex.digest).collect(),
             state: Mutex::new(FeedState {
                 builds: Vec::new(),
-                history: Vec::new(),
-                statuses: HashMap::new(),
+                history: Kept::default(),
                 joined: 0,
                 running: None,
                 failed: false,
@@ -111,10 +94,10 @@ impl<C> Feed<C> {
             return;
         }
         if std::mem::take(&mut state.failed) {
-            state.forget();
+            state.history.forget();
         }
         build.stream.announce(self.announcement(&face));
-        for told in &state.history {
+        for told in state.history.events() {
             build.stream.send(self.event(told.clone(), &face));
         }
         state.builds.push((Arc::downgrade(build), face));
@@ -184,7 +167,7 @@ impl<C> Feed<C> {
             let completed = Some(SystemTime::now());
             let error = Some(lamina_types::Cancelled.to_string());
             self.tell(&mut state, times(false, started, completed, error));
-            state.forget();
+            state.history.forget();
         }
     }
 
@@ -230,7 +213,7 @@ impl<C> Feed<C> {
                 data,
                 time,
             },
-            Told::Warning(message) => Event::Warning { vertex, message },
+            Told::Warning(warning) => Event::Warning { vertex, warning },
         }
     }
 
@@ -240,31 +223,11 @@ impl<C> Feed<C> {
                 build.stream.send(self.event(told.clone(), face));
             }
         }
-        state.remember(told);
+        state.history.keep(told);
     }
 
     fn state(&self) -> MutexGuard<'_, FeedState<C>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl<C> FeedState<C> {
-    /// Keeps nothing of what was for those who join later.
-    fn forget(&mut self) {
-        self.history.clear();
-        self.statuses.clear();
-    }
-
-    /// Keeps an event for those who join later; of an action only its last state.
-    fn remember(&mut self, told: Told) {
-        if let Told::Status(status) = &told {
-            if let Some(&at) = self.statuses.get(&status.id) {
-                self.history[at] = told;
-                return;
-            }
-            self.statuses.insert(status.id.clone(), self.history.len());
-        }
-        self.history.push(told);
     }
 }
 
@@ -307,6 +270,6 @@ impl<C: Send + Sync> ProgressSink for FeedSink<C> {
     }
 
     fn warn(&self, message: &str) {
-        self.tell(Told::Warning(message.to_owned()));
+        self.tell(Told::Warning(Warning::of(message)));
     }
 }

@@ -20,17 +20,23 @@
 //! the one that runs (`flight`). How inputs are asked is told in `lookup`, what is written down in
 //! `commit`, and what a watcher sees in `feed` and `stream`.
 //!
+//! Keys and results can come from elsewhere (`imports`) and go there (`export`), as a [`CacheGraph`](lamina_types::CacheGraph).
+//!
 //! No deadlock is possible: stages wait for stages of inputs only, and those form no cycle; a step
 //! that follows another waits for one that waits for nothing but a slot; a slot is taken when the
 //! inputs are there, and held only while the op runs.
 
+mod cache_graph;
 mod cell;
 mod commit;
 mod error;
 mod events;
+mod export;
 mod feed;
 mod flight;
 mod graph;
+mod imports;
+mod kept;
 mod key;
 mod life;
 mod lookup;
@@ -43,13 +49,17 @@ mod step;
 mod store;
 mod stream;
 
+pub use cache_graph::GraphCache;
+pub use cache_graph::GraphError;
 pub use error::SolveError;
 pub use error::StepError;
 pub use events::Event;
 pub use events::VertexEvent;
+pub use export::CacheMode;
 pub use graph::Edge;
 pub use graph::ProgressGroup;
 pub use graph::Vertex;
+pub use imports::Import;
 pub use key::KeyId;
 pub use key::Link;
 pub use op::CacheMap;

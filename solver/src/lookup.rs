@@ -372,9 +372,8 @@ where
             return Vec::new();
         }
         let link = self.link(index, self.selector(index));
-        let cache = &self.cell.shared.cache;
         keys.iter()
-            .flat_map(|key| cache.links(*key, &link))
+            .flat_map(|key| self.cell.links(*key, &link))
             .collect()
     }
 
@@ -385,7 +384,8 @@ where
             return Vec::new();
         }
         let cache = &self.cell.shared.cache;
-        let ids = cache.links(KeyId::content(content), &self.link(index, None));
+        let by_content = self.link(index, None);
+        let ids = self.cell.links(KeyId::content(content), &by_content);
         if let Some(realised) = &self.inputs[index].realised {
             let link = self.link(index, self.selector(index));
             for id in &ids {
@@ -406,10 +406,8 @@ where
         if !self.probing {
             return None;
         }
-        let cache = Arc::clone(&self.cell.shared.cache);
         let new = keys.iter().filter(|key| !self.tried.contains(key));
-        let latest = |key: &KeyId| cache.records(*key).first().map(|record| record.created);
-        let mut dated: Vec<_> = new.map(|key| (latest(key), *key)).collect();
+        let mut dated: Vec<_> = new.map(|key| (self.cell.latest(*key), *key)).collect();
         dated.sort_unstable_by(|a, b| b.cmp(a));
         for (_, key) in dated {
             self.tried.insert(key);

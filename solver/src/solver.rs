@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 
+use lamina_types::CacheGraph;
 use lamina_types::Digest;
 use tokio::sync::mpsc::UnboundedSender;
 
@@ -12,8 +13,11 @@ use crate::cell::Cell;
 use crate::cell::Input;
 use crate::error::SolveError;
 use crate::events::Event;
+use crate::export::CacheMode;
+use crate::export::Export;
 use crate::feed::Build;
 use crate::graph::Edge;
+use crate::imports::Import;
 use crate::life::Interest;
 use crate::memo::Failure;
 use crate::op::ResultStore;
@@ -57,6 +61,7 @@ impl<V: Clone + Send + Sync + 'static, C: Send + Sync + 'static> Solver<V, C> {
             shared: Arc::clone(&self.0),
             build: Arc::new(Build { context, stream }),
             cells: Mutex::default(),
+            imports: Mutex::default(),
         }
     }
 }
@@ -75,6 +80,7 @@ pub struct Job<V, C> {
     shared: Arc<Shared<V, C>>,
     build: Arc<Build<C>>,
     cells: Mutex<HashMap<Digest, Arc<Cell<V, C>>>>,
+    imports: Mutex<Vec<Arc<Import<V>>>>,
 }
 
 impl<V: Clone + Send + Sync + 'static, C: Send + Sync + 'static> Job<V, C> {
@@ -103,6 +109,28 @@ impl<V: Clone + Send + Sync + 'static, C: Send + Sync + 'static> Job<V, C> {
         StepHandle::start(Arc::clone(&self.build.stream), digest, name)
     }
 
+    /// Looks in `import` too, after what is known here, for all that is solved from now on. It is
+    /// used as long as the build exists.
+    pub fn import(&self, import: Import<V>) {
+        let mut imports = self.imports.lock().unwrap_or_else(PoisonError::into_inner);
+        imports.push(Arc::new(import));
+    }
+
+    /// Returns what is known of `edges`, which were solved before: the keys of all that is below,
+    /// and results as `mode` wants. `overrides` says of vertices, by digest, whether their results
+    /// are wanted whatever the mode.
+    ///
+    /// Runs nothing and never fails: what is not known is left out.
+    pub async fn cache_graph(
+        &self,
+        edges: &[Edge<V, C>],
+        mode: CacheMode,
+        overrides: &HashMap<Digest, bool>,
+    ) -> CacheGraph<V> {
+        let roots = edges.iter().map(|edge| self.load(edge)).collect();
+        Export::new(mode, overrides).run(roots).await
+    }
+
     /// Takes the graph's cells into this build; returns the edge in them.
     fn load(&self, edge: &Edge<V, C>) -> Input<V, C> {
         let loaded = self.shared.load(&edge.vertex, &self.build);
@@ -110,6 +138,9 @@ impl<V: Clone + Send + Sync + 'static, C: Send + Sync + 'static> Job<V, C> {
             cell: Arc::clone(&loaded[&Arc::as_ptr(&edge.vertex)]),
             output: edge.output,
         };
+        let imports = self.imports.lock().unwrap_or_else(PoisonError::into_inner);
+        loaded.values().for_each(|cell| cell.imports.add(&imports));
+        drop(imports);
         let mut known = self.cells.lock().unwrap_or_else(PoisonError::into_inner);
         known.extend(loaded.into_values().map(|cell| (cell.key, cell)));
         root

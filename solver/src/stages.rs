@@ -73,7 +73,8 @@ where
     V: Clone + Send + Sync + 'static,
     C: Send + Sync + 'static,
 {
-    async fn cache_map(self: &Arc<Self>) -> Outcome<Arc<CacheMap>> {
+    /// Returns the op's own part of the key.
+    pub(crate) async fn cache_map(self: &Arc<Self>) -> Outcome<Arc<CacheMap>> {
         let cell = Arc::clone(self);
         let work = move |run| Box::pin(async move { cell.ask_cache_map(run).await }) as _;
         self.cache_map.get(self, work).await
@@ -288,18 +289,6 @@ where
         let error = values.as_ref().err().map(ToString::to_string);
         self.feed.complete(mark, false, error);
         values.map(Arc::new).map_err(|error| self.failed(error))
-    }
-
-    /// Loads the latest record that still has its value; forgets those that have not.
-    pub(crate) async fn load_record(&self, key: KeyId) -> Option<Realised<V>> {
-        for record in self.shared.cache.records(key) {
-            if let Some(value) = self.shared.results.load(&record.data).await {
-                let keys = Arc::from([key]);
-                return Some(Realised { value, key, keys });
-            }
-            self.shared.cache.forget(key, &record.data);
-        }
-        None
     }
 
     /// Says whether the values are being made.

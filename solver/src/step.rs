@@ -9,6 +9,7 @@ use lamina_types::LogStream;
 use lamina_types::Progress;
 use lamina_types::ProgressSink;
 use lamina_types::StepStatus;
+use lamina_types::Warning;
 
 use crate::events::Event;
 use crate::events::VertexEvent;
@@ -108,7 +109,7 @@ impl ProgressSink for StepSink {
     fn warn(&self, message: &str) {
         self.stream.send(Event::Warning {
             vertex: self.digest,
-            message: message.to_owned(),
+            warning: Warning::of(message),
         });
     }
 }

@@ -59,6 +59,6 @@ pub trait CacheStore: Send + Sync {
 }
 
 /// Sorts as [`CacheStore::records`] promises.
-fn latest_first(records: &mut [Record]) {
+pub(crate) fn latest_first(records: &mut [Record]) {
     records.sort_by(|a, b| (b.created, &b.data).cmp(&(a.created, &a.data)));
 }

@@ -12,6 +12,8 @@
 //! at the queue, at the batch that is being written and at the database, in this order of
 //! precedence. After a crash the database holds a prefix of the batches.
 
+mod sweep;
+
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -7,6 +7,7 @@ mod concurrent;
 mod deep;
 mod events;
 mod ignored;
+mod imports;
 mod pins;
 mod random;
 mod store;
