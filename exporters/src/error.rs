@@ -18,6 +18,21 @@ pub enum ExportError {
         /// As given.
         kind: String,
     },
+    /// There is no such type of cache to write (row CSOL-11).
+    #[error("unknown cache exporter: {kind:?}")]
+    UnknownCacheExporter {
+        /// As given.
+        kind: String,
+    },
+    /// There is no such type of cache to read (row CSOL-12).
+    #[error("unknown cache importer: {kind:?}")]
+    UnknownCacheImporter {
+        /// As given.
+        kind: String,
+    },
+    /// A cache to read makes no sense.
+    #[error("{0}")]
+    BadCache(String),
     /// An attribute has a value that it cannot have.
     #[error("{0}")]
     BadAttribute(String),
@@ -56,6 +71,14 @@ pub enum ExportError {
     /// The registry did not take the image.
     #[error("failed to push {name}: {source}")]
     Push {
+        /// As given.
+        name: String,
+        /// What it answered.
+        source: Box<RegistryError>,
+    },
+    /// The registry did not give the cache.
+    #[error("failed to read cache {name}: {source}")]
+    Pull {
         /// As given.
         name: String,
         /// What it answered.

@@ -12,6 +12,7 @@ use crate::image::ArchiveFormat;
 use crate::image::ImageExporter;
 use crate::local::LocalExporter;
 use crate::tar::TarExporter;
+use crate::trees::TreeOutput;
 
 /// Hands a result to whoever asked for it.
 ///
@@ -51,8 +52,8 @@ pub fn parse(
         "image" => Ok(Box::new(ImageExporter::parse(attrs)?)),
         "oci" => archive(ArchiveFormat::Oci, attrs, index),
         "docker" => archive(ArchiveFormat::Docker, attrs, index),
-        "local" => Ok(Box::new(LocalExporter::parse(attrs, index)?)),
-        "tar" => Ok(Box::new(TarExporter::parse(attrs, index)?)),
+        "local" => Ok(Box::new(LocalExporter(TreeOutput::parse(attrs, index)?))),
+        "tar" => Ok(Box::new(TarExporter(TreeOutput::parse(attrs, index)?))),
         _ => Err(ExportError::UnknownExporter {
             kind: kind.to_owned(),
         }),

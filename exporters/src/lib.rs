@@ -10,11 +10,15 @@
 //! | `local` | a directory on the client | ELO |
 //! | `tar` | the tree as one tar on the client | ELO |
 //!
+//! Caches of builds go the same ways, and come back ([`CacheExporter`], [`CacheImporter`]).
+//!
 //! Images are committed first: layers to blobs, config with history and diff ids, manifest, and an
 //! index if there are several platforms. What is written depends on the result alone.
 
 mod annotations;
 mod attrs;
+mod blobs;
+mod cache;
 mod epoch;
 mod error;
 mod exporter;
@@ -26,6 +30,11 @@ mod steps;
 mod tar;
 mod trees;
 
+pub use cache::CacheExporter;
+pub use cache::CacheImporter;
+pub use cache::INLINE_CACHE_KEY;
+pub use cache::ImportedCache;
+pub use cache::inline_records;
 pub use error::ExportError;
 pub use exporter::Exporter;
 pub use exporter::parse;

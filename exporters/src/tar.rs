@@ -15,28 +15,13 @@ use crate::ExportContext;
 use crate::ExportError;
 use crate::ExportInput;
 use crate::Exporter;
-use crate::attrs::Attrs;
 use crate::steps::Step;
 use crate::trees::ExportTree;
-use crate::trees::TreeExportOptions;
+use crate::trees::TreeOutput;
 use crate::trees::trees_of;
 
 /// Writes one tar; several platforms get a folder each.
-pub(crate) struct TarExporter {
-    index: usize,
-    options: TreeExportOptions,
-}
-
-impl TarExporter {
-    /// Reads the attributes.
-    pub(crate) fn parse(
-        attrs: &BTreeMap<String, String>,
-        index: usize,
-    ) -> Result<Self, ExportError> {
-        let options = TreeExportOptions::take(&mut Attrs::new(attrs))?;
-        Ok(Self { index, options })
-    }
-}
+pub(crate) struct TarExporter(pub(crate) TreeOutput);
 
 #[async_trait]
 impl Exporter for TarExporter {
@@ -49,9 +34,12 @@ impl Exporter for TarExporter {
         input: &ExportInput,
         context: &ExportContext,
     ) -> Result<BTreeMap<String, String>, ExportError> {
-        let trees = trees_of(input, &self.options)?;
+        let trees = trees_of(input, &self.0.options)?;
         let split = input.is_map();
-        let target = context.session.file_target(self.index).await?;
+        let target = context
+            .session
+            .file_target(self.0.index, &BTreeMap::new())
+            .await?;
         let _step = Step::start(&context.progress, "sending tarball");
         context
             .blocking

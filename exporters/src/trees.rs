@@ -1,5 +1,7 @@
 //! What `local` and `tar` share: which trees go where, with what times (rows ELO-02 to ELO-05).
 
+use std::collections::BTreeMap;
+
 use lamina_snapshotter::LayerStack;
 
 use crate::ExportError;
@@ -26,6 +28,24 @@ pub(crate) struct TreeExportOptions {
     /// A folder for each platform; by default if the result is a map.
     pub(crate) platform_split: Option<bool>,
     pub(crate) mode: LocalMode,
+}
+
+/// An output of trees as a client asks for it.
+pub(crate) struct TreeOutput {
+    /// Which of the build's outputs it is.
+    pub(crate) index: usize,
+    pub(crate) options: TreeExportOptions,
+}
+
+impl TreeOutput {
+    /// Reads the attributes.
+    pub(crate) fn parse(
+        attrs: &BTreeMap<String, String>,
+        index: usize,
+    ) -> Result<Self, ExportError> {
+        let options = TreeExportOptions::take(&mut Attrs::new(attrs))?;
+        Ok(Self { index, options })
+    }
 }
 
 /// One tree of a result.
@@ -103,8 +123,6 @@ pub(crate) fn trees_of(
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::*;
 
     #[test]

@@ -10,6 +10,9 @@ use std::path::PathBuf;
 use async_trait::async_trait;
 use jiff::Timestamp;
 use lamina_content::ContentStore;
+use lamina_session::DirectoryTarget;
+use lamina_session::SessionError;
+use lamina_session::StoreId;
 use lamina_types::CancelToken;
 use lamina_types::IoContext;
 
@@ -28,6 +31,7 @@ use crate::ExportError;
 use crate::ExportInput;
 use crate::Exporter;
 use crate::attrs::Attrs;
+use crate::blobs::send_blob;
 use crate::steps::Step;
 
 /// When an archive was made.
@@ -67,23 +71,59 @@ impl ArchiveExporter {
         })
     }
 
-    async fn write(
+    /// Sends one tar; `response` goes along, since the client may want to know it first (SVC-09).
+    async fn send_tar(
+        &self,
+        files: BTreeMap<String, ArchiveFile>,
+        response: &BTreeMap<String, String>,
+        context: &ExportContext,
+    ) -> Result<(), ExportError> {
+        let store = context.content.clone();
+        let target = context.session.file_target(self.index, response).await;
+        let mut target = target?;
+        let _step = Step::start(&context.progress, "sending tarball");
+        let write = move |cancel: &CancelToken| {
+            write_archive(&files, &store, &mut target, cancel)?;
+            target.finish().map_err(ExportError::from)
+        };
+        context.blocking.run(&context.cancel, write).await
+    }
+
+    /// Copies the files into a directory of this host, or the blobs into the client's store
+    /// (row EOC-02); that client writes its index itself, from the response.
+    async fn copy(
         &self,
         files: BTreeMap<String, ArchiveFile>,
         context: &ExportContext,
     ) -> Result<(), ExportError> {
-        let store = context.content.clone();
-        if self.as_tar {
-            let _step = Step::start(&context.progress, "sending tarball");
-            let mut target = context.session.file_target(self.index).await?;
-            let write = move |cancel: &CancelToken| {
-                write_archive(&files, &store, &mut target, cancel)?;
-                target.finish().map_err(ExportError::from)
-            };
-            return context.blocking.run(&context.cancel, write).await;
-        }
         let _step = Step::start(&context.progress, "copying blobs");
-        let target = context.session.directory_target(self.index).await?;
+        let store = match context.session.blobs(&StoreId::Export).await {
+            Ok(store) => store,
+            Err(SessionError::NoSuchStore { .. }) => {
+                return self.copy_to_directory(files, context).await;
+            }
+            Err(error) => return Err(error.into()),
+        };
+        for file in files.into_values() {
+            match file {
+                ArchiveFile::Blob(blob) => send_blob(&blob, &*store, context).await?,
+                ArchiveFile::Bytes(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    async fn copy_to_directory(
+        &self,
+        files: BTreeMap<String, ArchiveFile>,
+        context: &ExportContext,
+    ) -> Result<(), ExportError> {
+        let target = context.session.directory_target(self.index, false).await?;
+        let DirectoryTarget::Host(target) = target else {
+            let reason = "the client offers no store for separate blobs";
+            return Err(ExportError::Conflict(reason.to_owned()));
+        };
+        let store = context.content.clone();
         let write = move |cancel: &CancelToken| write_directory(&files, &store, &target, cancel);
         context.blocking.run(&context.cancel, write).await
     }
@@ -118,9 +158,13 @@ impl Exporter for ArchiveExporter {
             .entry(CREATED.to_owned())
             .or_insert_with(|| format!("{}", created.strftime("%Y-%m-%dT%H:%M:%SZ")));
         let files = archive_files(self.format, &image, &descriptor, &names)?;
-        self.write(files, context).await?;
         let shown: Vec<String> = names.iter().map(ToString::to_string).collect();
-        response(&descriptor, image.config_digest(), &shown.join(","))
+        let response = response(&descriptor, image.config_digest(), &shown.join(","))?;
+        match self.as_tar {
+            true => self.send_tar(files, &response, context).await?,
+            false => self.copy(files, context).await?,
+        }
+        Ok(response)
     }
 }
 

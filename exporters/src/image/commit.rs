@@ -27,6 +27,7 @@ use super::options::CommitOptions;
 use crate::ExportContext;
 use crate::ExportError;
 use crate::ExportInput;
+use crate::cache::INLINE_CACHE_KEY;
 use crate::platforms::CONFIG_KEY;
 use crate::platforms::PlatformRef;
 use crate::platforms::platforms_of;
@@ -154,6 +155,7 @@ impl Commit<'_> {
             base: self.input.metadata_for(BASE_CONFIG_KEY, id),
             layers: &records,
             epoch: self.options.epoch.resolve(self.input, id)?,
+            inline_cache: self.input.metadata_for(INLINE_CACHE_KEY, id),
         })?;
         let layers = blobs
             .iter()

@@ -17,6 +17,8 @@ use serde_json::Value;
 use serde_json::json;
 
 use crate::ExportError;
+use crate::cache::INLINE_CACHE_FIELD;
+use crate::cache::inline_cache_value;
 
 /// Says who wrote a history entry that the frontend did not.
 const COMMENT: &str = "buildkit.exporter.image.v0";
@@ -38,6 +40,8 @@ pub(crate) struct ConfigInput<'a> {
     pub(crate) layers: &'a [LayerRecord],
     /// No time may be later.
     pub(crate) epoch: Option<Timestamp>,
+    /// Records of the build's cache, to be kept in it (row CEX-04).
+    pub(crate) inline_cache: Option<&'a [u8]>,
 }
 
 /// Returns the bytes of the exported config.
@@ -62,6 +66,9 @@ pub(crate) fn exported_config(input: &ConfigInput<'_>) -> Result<Vec<u8>, Export
     };
     config.insert("rootfs".to_owned(), to_value(&rootfs)?);
     config.insert("history".to_owned(), to_value(&history)?);
+    if let Some(records) = input.inline_cache {
+        config.insert(INLINE_CACHE_FIELD.to_owned(), inline_cache_value(records));
+    }
     config.sort_keys();
     to_go_json(&config).map_err(|error| invalid(&error))
 }
@@ -237,6 +244,7 @@ mod tests {
             base: None,
             layers,
             epoch: epoch.map(|epoch| Timestamp::from_second(epoch).expect("is a time")),
+            inline_cache: None,
         });
         serde_json::from_slice(&bytes.expect("is a config")).expect("is a config")
     }
@@ -301,6 +309,7 @@ mod tests {
             base: Some(base.as_bytes()),
             layers: &layers,
             epoch: Timestamp::from_second(60).ok(),
+            inline_cache: None,
         });
         let result: ImageConfig =
             serde_json::from_slice(&bytes.expect("is a config")).expect("is a config");
@@ -325,6 +334,7 @@ mod tests {
                 base: None,
                 layers: &[],
                 epoch: None,
+                inline_cache: None,
             });
             let error = error.expect_err(text).to_string();
             assert!(
@@ -343,6 +353,7 @@ mod tests {
             base: None,
             layers: &[],
             epoch: None,
+            inline_cache: None,
         });
         assert_eq!(
             String::from_utf8(bytes.expect("is a config")).expect("is text"),

@@ -110,30 +110,31 @@ impl ImageExporter {
                 name: name.to_owned(),
                 source,
             };
-            let registry = self.registry(&to, context).map_err(failed)?;
+            let registry = registry_for(self.insecure, &to, context).map_err(failed)?;
             push(image, &to, &registry, context).await.map_err(failed)?;
         }
         Ok(())
     }
+}
 
-    fn registry(
-        &self,
-        to: &ImageReference,
-        context: &ExportContext,
-    ) -> Result<RegistryClient, Box<RegistryError>> {
-        if self.insecure {
-            let settings = HostConfig {
-                insecure: true,
-                ..HostConfig::default()
-            };
-            let hosts = BTreeMap::from([(to.host.clone(), settings)]);
-            return Ok(RegistryClient::new(RegistryConfig {
-                hosts,
-                ..RegistryConfig::default()
-            })?);
-        }
-        Ok(context.registry.clone())
+/// Returns the client for a registry; `insecure` = also without TLS.
+pub(crate) fn registry_for(
+    insecure: bool,
+    to: &ImageReference,
+    context: &ExportContext,
+) -> Result<RegistryClient, Box<RegistryError>> {
+    if !insecure {
+        return Ok(context.registry.clone());
     }
+    let settings = HostConfig {
+        insecure: true,
+        ..HostConfig::default()
+    };
+    let hosts = BTreeMap::from([(to.host.clone(), settings)]);
+    Ok(RegistryClient::new(RegistryConfig {
+        hosts,
+        ..RegistryConfig::default()
+    })?)
 }
 
 /// Names with a digest (`prefix@sha256:..`) are stored as they are.

@@ -91,7 +91,8 @@ impl CommitOptions {
     }
 }
 
-fn take_compression(attrs: &mut Attrs) -> Result<(Compression, bool), ExportError> {
+/// Takes what says how layers are compressed, and whether those that are get converted (row CMP-03).
+pub(crate) fn take_compression(attrs: &mut Attrs) -> Result<(Compression, bool), ExportError> {
     let compression = match attrs.take("compression").as_deref() {
         None => Compression::default(),
         Some("estargz") => {

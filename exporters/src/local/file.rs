@@ -5,6 +5,8 @@ use std::io;
 use std::os::fd::AsFd;
 use std::os::fd::OwnedFd;
 
+use lamina_session::host;
+use lamina_session::host::Destination;
 use lamina_types::FileKind;
 use lamina_types::IoContext;
 use lamina_types::Stat;
@@ -12,13 +14,9 @@ use rustix::fs::AtFlags;
 use rustix::fs::Gid;
 use rustix::fs::Mode;
 use rustix::fs::OFlags;
-use rustix::fs::Timespec;
-use rustix::fs::Timestamps;
 use rustix::fs::Uid;
-use rustix::fs::XattrFlags;
 use rustix::io::Errno;
 
-use super::dest::Destination;
 use super::plan::PlannedFile;
 use crate::ExportError;
 
@@ -62,7 +60,7 @@ pub(super) fn write_file(
     owners: Owners,
 ) -> Result<Outcome, ExportError> {
     let path = &file.path;
-    let (_, name) = super::dest::split(path);
+    let (_, name) = host::split(path);
     let stat = file.entry.stat();
     destination.clear(parent, std::ffi::OsStr::new(as_os(name)), path)?;
     match stat.kind {
@@ -119,14 +117,7 @@ pub(super) fn set_metadata(
         let (uid, gid) = ids(stat);
         rustix::fs::fchown(target, Some(uid), Some(gid))?;
     }
-    for (name, value) in &stat.xattrs {
-        match rustix::fs::fsetxattr(target, &name[..], value, XattrFlags::empty()) {
-            Ok(()) | Err(Errno::PERM | Errno::OPNOTSUPP) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-    rustix::fs::fchmod(target, Mode::from_raw_mode(stat.mode))?;
-    Ok(rustix::fs::futimens(target, &times(mtime_ns))?)
+    host::set_metadata(target, stat, mtime_ns)
 }
 
 fn set_by_name(
@@ -145,7 +136,7 @@ fn set_by_name(
         let mode = Mode::from_raw_mode(stat.mode);
         rustix::fs::chmodat(parent, name, mode, AtFlags::empty())?;
     }
-    rustix::fs::utimensat(parent, name, &times(file.mtime_ns), flags)
+    rustix::fs::utimensat(parent, name, &host::timestamps(file.mtime_ns), flags)
 }
 
 fn make_node(stat: &Stat, parent: &OwnedFd, name: &[u8]) -> rustix::io::Result<()> {
@@ -160,15 +151,4 @@ fn make_node(stat: &Stat, parent: &OwnedFd, name: &[u8]) -> rustix::io::Result<(
 
 fn ids(stat: &Stat) -> (Uid, Gid) {
     (Uid::from_raw(stat.uid), Gid::from_raw(stat.gid))
-}
-
-fn times(mtime_ns: i128) -> Timestamps {
-    let time = Timespec {
-        tv_sec: i64::try_from(mtime_ns.div_euclid(1_000_000_000)).unwrap_or(0),
-        tv_nsec: i64::try_from(mtime_ns.rem_euclid(1_000_000_000)).unwrap_or(0),
-    };
-    Timestamps {
-        last_access: time,
-        last_modification: time,
-    }
 }

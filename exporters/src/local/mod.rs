@@ -3,19 +3,24 @@
 //! ```text
 //! plan.rs   walk the tree once: directories, files, further names; duplicates are found here
 //! write.rs  directories in order, files side by side, links, then the times of directories
-//! dest.rs   the target, through directory handles only: a symlink in it is replaced, not followed
 //! file.rs   one file: data, owner, attributes, mode, times
+//! remote.rs the same plan, sent to a client elsewhere
 //! ```
+//! The target is reached through handles only ([`Destination`]): a symlink in it is replaced, not
+//! followed.
 
-mod dest;
 mod file;
 mod plan;
+mod remote;
 mod write;
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::path::PathBuf;
 
 use async_trait::async_trait;
+use lamina_session::DirectoryTarget;
+use lamina_session::host::Destination;
 use lamina_snapshotter::LayerStack;
 use lamina_types::CancelToken;
 use lamina_types::Progress;
@@ -24,32 +29,16 @@ use crate::ExportContext;
 use crate::ExportError;
 use crate::ExportInput;
 use crate::Exporter;
-use crate::attrs::Attrs;
 use crate::steps::Step;
 use crate::trees::ExportTree;
 use crate::trees::LocalMode;
-use crate::trees::TreeExportOptions;
+use crate::trees::TreeOutput;
 use crate::trees::trees_of;
-use dest::Destination;
 use file::Owners;
 use plan::Plan;
 
 /// Fills a directory of the client.
-pub(crate) struct LocalExporter {
-    index: usize,
-    options: TreeExportOptions,
-}
-
-impl LocalExporter {
-    /// Reads the attributes.
-    pub(crate) fn parse(
-        attrs: &BTreeMap<String, String>,
-        index: usize,
-    ) -> Result<Self, ExportError> {
-        let options = TreeExportOptions::take(&mut Attrs::new(attrs))?;
-        Ok(Self { index, options })
-    }
-}
+pub(crate) struct LocalExporter(pub(crate) TreeOutput);
 
 #[async_trait]
 impl Exporter for LocalExporter {
@@ -62,25 +51,41 @@ impl Exporter for LocalExporter {
         input: &ExportInput,
         context: &ExportContext,
     ) -> Result<BTreeMap<String, String>, ExportError> {
-        let trees = trees_of(input, &self.options)?;
-        let split = self.options.splits(input);
-        let mode = self.options.mode;
-        let target = context.session.directory_target(self.index).await?;
+        let trees = trees_of(input, &self.0.options)?;
+        let split = self.0.options.splits(input);
+        let mode = self.0.options.mode;
+        // Clients that mirror insist on knowing that all platforms come in one transfer.
+        let mirrors = mode == LocalMode::Delete;
+        let target = context.session.directory_target(self.0.index, mirrors);
+        let target = target.await?;
         let _step = Step::start(&context.progress, "copying files");
-        let progress = context.progress.clone();
-        context
-            .blocking
-            .run(&context.cancel, move |cancel| {
-                let plan = plan_of(&trees, split, cancel)?;
-                let destination = Destination::open(&target)?;
-                if mode == LocalMode::Delete {
-                    destination.remove_others(&plan.names(), cancel)?;
-                }
-                write::write(&plan, &destination, Owners::Caller, &progress, cancel)
-            })
-            .await?;
+        let plan = move |cancel: &CancelToken| plan_of(&trees, split, cancel);
+        let plan = context.blocking.run(&context.cancel, plan).await?;
+        match target {
+            DirectoryTarget::Remote(sender) => remote::send(plan, sender, context).await?,
+            DirectoryTarget::Host(target) => fill(plan, target, mode, context).await?,
+        }
         Ok(BTreeMap::new())
     }
+}
+
+/// Writes the plan into a directory of this host.
+async fn fill(
+    plan: Plan,
+    target: PathBuf,
+    mode: LocalMode,
+    context: &ExportContext,
+) -> Result<(), ExportError> {
+    let progress = context.progress.clone();
+    let work = move |cancel: &CancelToken| {
+        let destination = Destination::open(&target)?;
+        if mode == LocalMode::Delete {
+            let names = plan.names();
+            destination.remove_others::<ExportError>(|path| names.contains(path), cancel)?;
+        }
+        write::write(&plan, &destination, Owners::Caller, &progress, cancel)
+    };
+    context.blocking.run(&context.cancel, work).await
 }
 
 /// Writes the tree of `stack` into the directory `target`, which exists: copies, never links, so

@@ -4,16 +4,15 @@ use std::os::fd::OwnedFd;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 
+use lamina_session::host::Destination;
+use lamina_session::host::split;
 use lamina_types::CancelToken;
 use lamina_types::IoContext;
 use lamina_types::Progress;
 use rayon::iter::IntoParallelRefIterator as _;
 use rayon::iter::ParallelIterator as _;
-use rustix::fs::AtFlags;
 use rustix::fs::Mode;
 
-use super::dest::Destination;
-use super::dest::split;
 use super::file::Outcome;
 use super::file::Owners;
 use super::file::set_metadata;
@@ -54,7 +53,7 @@ pub(super) fn write(
     warn_of(skipped.into_inner(), progress);
     for (path, first) in &plan.links {
         cancel.check()?;
-        link(destination, path, first)?;
+        destination.link(path, first)?;
     }
     for directory in plan.directories.iter().rev() {
         finish_directory(destination, directory, owners)?;
@@ -72,15 +71,6 @@ fn warn_of(skipped: u64, progress: &Progress) {
             "{skipped} device nodes were left out of the local output: only root can make them"
         ));
     }
-}
-
-fn link(destination: &Destination, path: &[u8], first: &[u8]) -> Result<(), ExportError> {
-    let (parent, name) = destination.parent(path)?;
-    let (from, first_name) = destination.parent(first)?;
-    destination.clear(&parent, name, path)?;
-    rustix::fs::linkat(&from, first_name, &parent, name, AtFlags::empty())
-        .at(destination.show(path))?;
-    Ok(())
 }
 
 fn finish_directory(

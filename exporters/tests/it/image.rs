@@ -5,6 +5,7 @@ use lamina_content::Descriptor;
 use lamina_session::LocalSession;
 
 use crate::docker_registry::DockerRegistry;
+use crate::docker_registry::Users;
 use crate::support::Fixture;
 use crate::support::has_program;
 use crate::support::run;
@@ -90,7 +91,7 @@ async fn images_that_are_not_stored_get_no_name() {
 #[tokio::test]
 async fn a_registry_takes_what_is_pushed() {
     let test = "a_registry_takes_what_is_pushed";
-    let Some(registry) = DockerRegistry::start(test) else {
+    let Some(registry) = DockerRegistry::start(Users::Everyone) else {
         return;
     };
     let fixture = Fixture::new();

@@ -175,6 +175,15 @@ impl Fixture {
         (path, response.expect("exports"))
     }
 
+    /// Exports to the image layout `name` and returns its path.
+    pub(crate) async fn to_oci_layout(&self, name: &str, input: &ExportInput) -> PathBuf {
+        let path = self.path(name);
+        let session = LocalSession::builder().directory_target(0, &path);
+        let exported = self.export("oci", "tar=false", session, input).await;
+        exported.expect("exports");
+        path
+    }
+
     /// Exports to the directory `name` and returns its path.
     pub(crate) async fn to_directory(
         &self,
