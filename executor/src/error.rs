@@ -56,9 +56,6 @@ pub enum ExecError {
     /// The step needs owners that this user's single id cannot stand for.
     #[error("{0}")]
     NeedsMoreIds(String),
-    /// The sandbox was made but the program could not be started.
-    #[error("unable to start container process: {0}")]
-    Start(String),
     /// The sandbox could not be made.
     #[error("unable to create the sandbox: {0}")]
     Sandbox(String),

@@ -2,6 +2,7 @@
 
 mod link;
 
+use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -14,10 +15,13 @@ use lamina_types::CancelToken;
 use lamina_types::IoContext;
 use lamina_types::LogStream;
 use lamina_types::Progress;
-use rustix::pipe::PipeFlags;
 use tokio::io::Interest;
 use tokio::net::UnixStream;
 use tokio::net::unix::pipe::Receiver;
+use tokio::net::unix::pipe::Sender;
+use tokio::sync::watch;
+use tokio::task::JoinError;
+use tokio::task::JoinHandle;
 
 use crate::ExecError;
 use crate::ExitStatus;
@@ -26,10 +30,13 @@ use crate::ProcessSpec;
 use crate::cgroup::Cgroups;
 use crate::channel;
 use crate::error::Doing;
-use crate::output;
 use crate::plan;
 use crate::plan::Engine;
 use crate::plan::Leftovers;
+use crate::sockets::Listening;
+use crate::sockets::Served;
+use crate::sockets::SocketDir;
+use crate::streams::Streams;
 use crate::wire::Failure;
 use crate::wire::Report;
 use link::Link;
@@ -41,6 +48,18 @@ pub enum RuntimeKind {
     Builtin,
     /// An OCI runtime such as crun or runc, by name or path.
     Oci(PathBuf),
+}
+
+/// What steps know of name servers, where it differs from the host (rows EXC-37, CFG-04). Empty =
+/// as the host.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DnsConfig {
+    /// Servers to ask.
+    pub nameservers: Vec<IpAddr>,
+    /// Options of the resolver, such as `ndots:1`.
+    pub options: Vec<String>,
+    /// Domains that are tried for short names.
+    pub search: Vec<String>,
 }
 
 /// What an executor works with.
@@ -58,6 +77,8 @@ pub struct ExecutorOptions {
     pub program: PathBuf,
     /// A directory of ours, for this process alone, best in memory.
     pub run_dir: PathBuf,
+    /// What steps know of name servers.
+    pub dns: DnsConfig,
 }
 
 /// Starts and watches processes through a single-threaded child of our own program. Clones share
@@ -69,6 +90,8 @@ struct Inner {
     engine: Arc<Engine>,
     link: Arc<Link>,
     blocking: Blocking,
+    /// How many processes there are that have not been cleaned up after.
+    busy: watch::Sender<usize>,
 }
 
 impl Executor {
@@ -87,16 +110,27 @@ impl Executor {
                 mounter: options.mounter,
                 store: options.store,
                 cgroups,
+                sockets: SocketDir::open(&options.run_dir.join("sockets"))?,
                 stage: std::path::absolute(&stage).at(stage.display())?,
                 runtime: options.runtime,
+                dns: options.dns,
             }),
             link: Arc::new(Link::start(options.program)?),
             blocking: options.blocking,
+            busy: watch::Sender::new(0),
         })))
     }
 
+    /// Waits until nothing is left of any process, also of those that nobody waits for any more.
+    pub async fn settled(&self) {
+        let mut busy = self.0.busy.subscribe();
+        // Its sender is ours, so this cannot fail.
+        drop(busy.wait_for(|count| *count == 0).await);
+    }
+
     /// Runs a process to its end; its output goes to `progress` as it comes, all of it before this
-    /// returns. That the process failed is no error.
+    /// returns. That the process failed is no error, nor is that its program cannot be started:
+    /// then the reason is in the output, and the code is 1.
     ///
     /// Cancelling, or dropping the future, kills the whole process tree; cancelled, this returns
     /// when all of it is gone.
@@ -109,19 +143,85 @@ impl Executor {
         progress: &Progress,
         cancel: &CancelToken,
     ) -> Result<Finished, ExecError> {
+        let streams = Streams::logged()?;
+        self.begin(spec, streams, progress, cancel)?.wait().await
+    }
+
+    /// Starts a process whose standard input and output the caller has; what it writes to standard
+    /// error goes to `progress`.
+    ///
+    /// Cancelling, or dropping the [`Process`], kills the whole process tree.
+    ///
+    /// # Errors
+    /// If there are no pipes to be had; whatever else goes wrong is told by [`Process::wait`].
+    pub fn spawn(
+        &self,
+        spec: ProcessSpec,
+        progress: &Progress,
+        cancel: &CancelToken,
+    ) -> Result<(Process, Sender, Receiver), ExecError> {
+        let (streams, stdin, stdout) = Streams::piped()?;
+        Ok((self.begin(spec, streams, progress, cancel)?, stdin, stdout))
+    }
+
+    fn begin(
+        &self,
+        spec: ProcessSpec,
+        streams: Streams,
+        progress: &Progress,
+        cancel: &CancelToken,
+    ) -> Result<Process, ExecError> {
         cancel.check()?;
         let cancel = cancel.child();
         let abandoned = CancelOnDrop(cancel.clone());
         let (inner, progress) = (Arc::clone(&self.0), progress.clone());
+        let busy = Busy::new(&inner);
         // A task of its own, so that a step is cleaned up after even if nobody waits any more.
-        let task = tokio::spawn(async move { inner.run(spec, &progress, &cancel).await });
-        let finished = task.await;
-        drop(abandoned);
-        finished.unwrap_or_else(|error| {
-            Err(ExecError::Blocking(BlockingError::Panicked(
-                error.to_string(),
-            )))
+        let run = async move {
+            let finished = inner.run(spec, streams, &progress, &cancel).await;
+            drop(busy);
+            finished
+        };
+        Ok(Process {
+            task: tokio::spawn(run),
+            _abandoned: abandoned,
         })
+    }
+}
+
+/// A process that was started. Dropping it kills the process.
+#[must_use = "a process is killed when this is dropped"]
+pub struct Process {
+    task: JoinHandle<Result<Finished, ExecError>>,
+    _abandoned: CancelOnDrop,
+}
+
+impl Process {
+    /// Waits for its end.
+    ///
+    /// # Errors
+    /// As [`Executor::run`].
+    pub async fn wait(self) -> Result<Finished, ExecError> {
+        let panicked = |error: JoinError| BlockingError::Panicked(error.to_string());
+        self.task
+            .await
+            .unwrap_or_else(|error| Err(ExecError::Blocking(panicked(error))))
+    }
+}
+
+/// Counts a process as long as something is left of it.
+struct Busy(Arc<Inner>);
+
+impl Busy {
+    fn new(inner: &Arc<Inner>) -> Self {
+        inner.busy.send_modify(|count| *count += 1);
+        Self(Arc::clone(inner))
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.busy.send_modify(|count| *count -= 1);
     }
 }
 
@@ -137,46 +237,48 @@ impl Drop for CancelOnDrop {
 struct Started {
     socket: OwnedFd,
     leftovers: Leftovers,
+    sockets: Vec<Listening>,
 }
 
 impl Inner {
     async fn run(
         &self,
         spec: ProcessSpec,
+        streams: Streams,
         progress: &Progress,
         cancel: &CancelToken,
     ) -> Result<Finished, ExecError> {
-        let (stdout, stdout_end) = pipe()?;
-        let (stderr, stderr_end) = pipe()?;
-        let started = self.start(spec, [stdout_end, stderr_end], cancel).await?;
+        let Streams { theirs, logged } = streams;
+        let started = self.start(spec, theirs, cancel).await?;
+        let served = Served::start(started.sockets);
         let ended = CancelToken::new();
-        let (outcome, out, err) = tokio::join!(
+        let (outcome, output) = tokio::join!(
             async {
-                let outcome = self.watch(started.socket, cancel).await;
+                let outcome = self.watch(started.socket, progress, cancel).await;
                 ended.cancel();
                 outcome
             },
-            output::follow(stdout, LogStream::Stdout, progress, &ended),
-            output::follow(stderr, LogStream::Stderr, progress, &ended),
+            logged.follow(progress, &ended),
         );
         let cleaned = self
             .clean(started.leftovers, *outcome.as_ref().unwrap_or(&FAILED))
             .await;
         cancel.check()?;
         outcome?;
-        out.and(err).doing("read the output")?;
+        served?;
+        output.doing("read the output")?;
         cleaned
     }
 
     async fn start(
         &self,
         spec: ProcessSpec,
-        output: [OwnedFd; 2],
+        streams: [OwnedFd; 3],
         cancel: &CancelToken,
     ) -> Result<Started, ExecError> {
         let (engine, link) = (Arc::clone(&self.engine), Arc::clone(&self.link));
         let work = move |_: &CancelToken| {
-            let planned = plan::plan(&engine, spec, output)?;
+            let planned = plan::plan(&engine, spec, streams)?;
             let (socket, theirs) = channel::pair().doing("make a socket")?;
             planned.send(&socket)?;
             link.hand_over(&theirs)?;
@@ -184,13 +286,19 @@ impl Inner {
             Ok(Started {
                 socket,
                 leftovers: planned.leftovers,
+                sockets: planned.sockets,
             })
         };
         self.blocking.run(cancel, work).await
     }
 
     /// Waits for the end of the step; kills it when cancelled.
-    async fn watch(&self, socket: OwnedFd, cancel: &CancelToken) -> Result<ExitStatus, ExecError> {
+    async fn watch(
+        &self,
+        socket: OwnedFd,
+        progress: &Progress,
+        cancel: &CancelToken,
+    ) -> Result<ExitStatus, ExecError> {
         // A stream by type only: it keeps the messages apart, being a sequenced-packet socket.
         let socket = std::os::unix::net::UnixStream::from(socket);
         let socket = UnixStream::from_std(socket).doing("watch a step")?;
@@ -215,7 +323,10 @@ impl Inner {
                 Some(Report::Exited(code)) => ExitStatus::Code(code),
                 Some(Report::Signaled(signal)) => ExitStatus::Signal(signal),
             };
-            return failure.map_or(Ok(status), |why| Err(why.into()));
+            return match failure {
+                None => Ok(status),
+                Some(failure) => not_started(failure, progress),
+            };
         }
     }
 
@@ -229,27 +340,28 @@ impl Inner {
 /// Stands for the end of a step that never ran; the result is not used.
 const FAILED: ExitStatus = ExitStatus::Code(255);
 
+/// What OCI runtimes end with if they cannot start the program.
+const NOT_STARTED: ExitStatus = ExitStatus::Code(1);
+
 impl Drop for Inner {
     fn drop(&mut self) {
         self.engine.cgroups.remove_parent();
     }
 }
 
-impl From<Failure> for ExecError {
-    fn from(failure: Failure) -> Self {
-        match failure {
-            Failure::Selector(selector) => Self::SelectorNotFound { selector },
-            Failure::Start(text) => Self::Start(text),
-            Failure::NeedsMoreIds(text) => Self::NeedsMoreIds(text),
-            Failure::Sandbox(text) => Self::Sandbox(text),
+/// A program that cannot be started is the step's own affair, and clients expect a code (row
+/// EXC-01); everything else is an error of ours.
+fn not_started(failure: Failure, progress: &Progress) -> Result<ExitStatus, ExecError> {
+    Err(match failure {
+        Failure::Start(text) => {
+            let text = format!("unable to start container process: {text}\n");
+            progress.log(LogStream::Stderr, text.as_bytes());
+            return Ok(NOT_STARTED);
         }
-    }
-}
-
-fn pipe() -> Result<(Receiver, OwnedFd), ExecError> {
-    let (reader, writer) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).doing("make a pipe")?;
-    let reader = Receiver::from_owned_fd(reader).doing("make a pipe")?;
-    Ok((reader, writer))
+        Failure::Selector(selector) => ExecError::SelectorNotFound { selector },
+        Failure::NeedsMoreIds(text) => ExecError::NeedsMoreIds(text),
+        Failure::Sandbox(text) => ExecError::Sandbox(text),
+    })
 }
 
 /// Receives a report; `None` when the other side is gone.

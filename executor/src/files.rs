@@ -3,6 +3,8 @@
 use std::net::IpAddr;
 use std::path::Path;
 
+use crate::DnsConfig;
+
 /// The host name of a step that asks for none.
 pub(crate) const DEFAULT_HOSTNAME: &str = "buildkitsandbox";
 
@@ -36,19 +38,41 @@ pub(crate) fn hosts(hostname: &str, extra: &[(String, IpAddr)]) -> String {
     text
 }
 
-/// Reads the host's resolver configuration and makes it fit a step.
+/// Reads the host's resolver configuration, puts the wishes over it, and makes it fit a step.
 ///
 /// Servers on loopback addresses answer only where the host's network is shared; elsewhere they are
 /// dropped, and public ones stand in when none is left.
-pub(crate) fn resolv_conf(shares_host_network: bool) -> String {
+pub(crate) fn resolv_conf(dns: &DnsConfig, shares_host_network: bool) -> String {
     let host = read(Path::new(RESOLV_CONF));
     if shares_host_network {
-        return adapt(&host, true);
+        return adapt(&overridden(&host, dns), true);
     }
     if servers(&host) == [RESOLVED_ADDRESS] {
-        return adapt(&read(Path::new(RESOLVED_CONF)), false);
+        return adapt(&overridden(&read(Path::new(RESOLVED_CONF)), dns), false);
     }
-    adapt(&host, false)
+    adapt(&overridden(&host, dns), false)
+}
+
+/// Replaces each kind of line for which there is a wish.
+fn overridden(text: &str, dns: &DnsConfig) -> String {
+    let servers: Vec<String> = dns.nameservers.iter().map(IpAddr::to_string).collect();
+    let servers = servers.iter().map(|one| format!("nameserver {one}"));
+    let search = (!dns.search.is_empty()).then(|| format!("search {}", dns.search.join(" ")));
+    let options = (!dns.options.is_empty()).then(|| format!("options {}", dns.options.join(" ")));
+    let replaced = |line: &str| match line.split_whitespace().next() {
+        Some("nameserver") => !dns.nameservers.is_empty(),
+        Some("search" | "domain") => search.is_some(),
+        Some("options") => options.is_some(),
+        _ => false,
+    };
+    let kept = text.lines().filter(|line| !replaced(line));
+    let kept = kept.map(str::to_owned).collect::<Vec<_>>();
+    let wished = servers
+        .chain(search.iter().cloned())
+        .chain(options.iter().cloned());
+    let mut lines: Vec<String> = wished.chain(kept).collect();
+    lines.push(String::new());
+    lines.join("\n")
 }
 
 fn read(path: &Path) -> String {
@@ -109,6 +133,38 @@ mod tests {
              ::1\tlocalhost ip6-localhost ip6-loopback\n\
              10.0.0.1\tdb\n"
         );
+    }
+
+    #[test]
+    fn wishes_replace_the_lines_of_their_kind() {
+        let host =
+            "nameserver 1.1.1.1\ndomain old\nsearch a b\noptions ndots:1\nsortlist 1.0.0.0\n";
+        let words = |words: &[&str]| words.iter().map(|&word| word.to_owned()).collect();
+        for (name, nameservers, search, options, expected) in [
+            ("none", &[][..], &[][..], &[][..], host),
+            (
+                "servers",
+                &[IpAddr::from([192, 0, 2, 1]), IpAddr::from([0; 16])],
+                &[],
+                &[],
+                "nameserver 192.0.2.1\nnameserver ::\n\
+                 domain old\nsearch a b\noptions ndots:1\nsortlist 1.0.0.0\n",
+            ),
+            (
+                "domains and options",
+                &[],
+                &["c", "d"],
+                &["edns0", "rotate"],
+                "search c d\noptions edns0 rotate\nnameserver 1.1.1.1\nsortlist 1.0.0.0\n",
+            ),
+        ] {
+            let dns = DnsConfig {
+                nameservers: nameservers.to_vec(),
+                search: words(search),
+                options: words(options),
+            };
+            assert_eq!(overridden(host, &dns), expected, "{name}");
+        }
     }
 
     #[test]

@@ -8,7 +8,7 @@
 //! daemon (many threads)              runtime (one thread)             step (pid 1 of its namespace)
 //! Executor::run
 //!   plan: user, stubs, mounts  ───►  clones a child            ───►   sandbox: mounts, identity,
-//!   pipes: stdout, stderr            waits for all children           filters, then execve
+//!   pipes: standard streams          waits for all children           filters, then execve
 //!   outcome: status, stubs     ◄───  reports exits             ◄───   (or why it could not)
 //! ```
 //!
@@ -37,7 +37,9 @@ mod plan;
 mod runtime;
 mod sandbox;
 mod seccomp;
+mod sockets;
 mod spec;
+mod streams;
 mod stubs;
 #[expect(unsafe_code, reason = "system calls that no safe wrapper offers")]
 mod sys;
@@ -46,10 +48,13 @@ pub mod userns;
 mod wire;
 
 pub use error::ExecError;
+pub use executor::DnsConfig;
 pub use executor::Executor;
 pub use executor::ExecutorOptions;
+pub use executor::Process;
 pub use executor::RuntimeKind;
 pub use runtime::runtime_main;
+pub use sockets::OnConnect;
 pub use spec::ExitStatus;
 pub use spec::Finished;
 pub use spec::MountKind;

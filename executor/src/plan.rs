@@ -16,6 +16,7 @@ use lamina_snapshotter::Mounter;
 use lamina_snapshotter::SnapshotStore;
 use lamina_types::RootedPath;
 
+use crate::DnsConfig;
 use crate::ExecError;
 use crate::ExitStatus;
 use crate::Finished;
@@ -31,6 +32,8 @@ use crate::cgroup::StepCgroup;
 use crate::error::Doing;
 use crate::files;
 use crate::layout;
+use crate::sockets::Listening;
+use crate::sockets::SocketDir;
 use crate::stubs::Stubs;
 use crate::user;
 use crate::wire;
@@ -49,6 +52,8 @@ pub(crate) struct Engine {
     /// An empty directory of ours.
     pub(crate) stage: PathBuf,
     pub(crate) runtime: RuntimeKind,
+    pub(crate) dns: DnsConfig,
+    pub(crate) sockets: SocketDir,
 }
 
 /// A step that is ready to be started.
@@ -56,6 +61,8 @@ pub(crate) struct Planned {
     /// Everything to send, the payload first.
     pub(crate) descriptors: Vec<OwnedFd>,
     pub(crate) leftovers: Leftovers,
+    /// To be served while the step lives.
+    pub(crate) sockets: Vec<Listening>,
 }
 
 /// What is left of a step when its processes are gone.
@@ -89,14 +96,14 @@ impl Leftovers {
     }
 }
 
-/// Prepares a step whose output goes to `output` (stdout, stderr).
+/// Prepares a step with these standard streams (input, output, error).
 ///
 /// # Errors
 /// Nothing of the step is left then but layers, which go with their last owner.
 pub(crate) fn plan(
     engine: &Engine,
     mut spec: ProcessSpec,
-    output: [OwnedFd; 2],
+    streams: [OwnedFd; 3],
 ) -> Result<Planned, ExecError> {
     environment::check(&spec)?;
     let mounts = std::mem::take(&mut spec.mounts);
@@ -106,7 +113,7 @@ pub(crate) fn plan(
     let cgroup = make_cgroup(engine, &spec.cgroup_parent, confined)?;
     let devices = devices(confined, &cgroup);
     let mut sources = Sources::new(engine, mounts.len(), devices == Devices::NoDev);
-    add_mounts(&mut sources, &spec, mounts)?;
+    add_mounts(&mut sources, &spec, mounts, &engine.dns)?;
     let stubs = root::make_places(&layer, &spec, &who, &sources)?;
     let root_fd = engine.mounter.mount_active(&layer)?.fd;
     let mut description = describe(
@@ -119,7 +126,7 @@ pub(crate) fn plan(
         &sources,
     );
     description.oci_runtime = oci_runtime(engine, &cgroup);
-    let descriptors = gather(output, root_fd, &mut sources, &cgroup)?;
+    let descriptors = gather(streams, root_fd, &mut sources, &cgroup)?;
     Ok(Planned {
         descriptors: with_payload(description, descriptors, &sources.blobs)?,
         leftovers: Leftovers {
@@ -130,6 +137,7 @@ pub(crate) fn plan(
             stubs,
             cgroup,
         },
+        sockets: sources.sockets,
     })
 }
 
@@ -137,11 +145,13 @@ fn add_mounts(
     sources: &mut Sources<'_>,
     spec: &ProcessSpec,
     mounts: Vec<StepMount>,
+    dns: &DnsConfig,
 ) -> Result<(), ExecError> {
     let placed = layout::place(&spec.cwd, &mounts)?;
     let shares_host_network = spec.network != NetworkMode::None;
     let hosts = files::hosts(hostname(spec), &spec.extra_hosts);
-    sources.add_files(&hosts, &files::resolv_conf(shares_host_network), &placed);
+    let resolv_conf = files::resolv_conf(dns, shares_host_network);
+    sources.add_files(&hosts, &resolv_conf, &placed);
     layout::in_order(mounts, placed).try_for_each(|(mount, place)| sources.add(mount, place))
 }
 
@@ -224,12 +234,12 @@ fn describe(
 /// Everything of the step in the order of [`Description::descriptors`], and where the control
 /// groups begin.
 fn gather(
-    output: [OwnedFd; 2],
+    streams: [OwnedFd; 3],
     root: OwnedFd,
     sources: &mut Sources<'_>,
     cgroup: &StepCgroup,
 ) -> Result<(Vec<OwnedFd>, usize), ExecError> {
-    let mut all: Vec<OwnedFd> = output.into_iter().collect();
+    let mut all: Vec<OwnedFd> = streams.into_iter().collect();
     all.push(root);
     all.append(&mut sources.sent);
     let first_cgroup = all.len();

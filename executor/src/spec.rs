@@ -6,6 +6,8 @@ use std::os::fd::OwnedFd;
 use lamina_snapshotter::ActiveLayer;
 use lamina_snapshotter::LayerStack;
 
+use crate::OnConnect;
+
 /// One process to run, with all that it may see.
 pub struct ProcessSpec {
     /// Program and arguments; no shell, the program is looked up in the step's PATH (row EXC-01).
@@ -123,6 +125,17 @@ pub enum MountKind {
         /// Group.
         gid: u32,
         /// Permission bits.
+        mode: u32,
+    },
+    /// A unix socket that is served by the caller as long as the step lives (row EXC-27).
+    Socket {
+        /// Called for each connection, on the runtime that runs the step.
+        on_connect: OnConnect,
+        /// Owner.
+        uid: u32,
+        /// Group.
+        gid: u32,
+        /// Permission bits; who may write may connect.
         mode: u32,
     },
 }

@@ -53,7 +53,7 @@ pub(crate) struct Description {
     pub(crate) mounts: Vec<Mount>,
     /// How devices are kept from the step.
     pub(crate) devices: Devices,
-    /// Descriptors after the payload: stdout, stderr, root, those of the mounts, control groups.
+    /// Descriptors after the payload: standard streams, root, those of the mounts, control groups.
     pub(crate) descriptors: usize,
     /// Where the control groups begin among them.
     pub(crate) first_cgroup: usize,

@@ -17,6 +17,14 @@ pub(crate) struct DirectoryMaker {
     made: Vec<WriteDir>,
 }
 
+/// The error for something at `path` that is no directory; who looks for `below` it sees it first.
+fn in_the_way(path: &RootedPath, below: Option<&[u8]>) -> FileOpError {
+    match below {
+        Some(name) => FileOpError::system("lstat", path.join(name), Errno::NOTDIR),
+        None => FileOpError::system("mkdir", path, Errno::NOTDIR),
+    }
+}
+
 impl DirectoryMaker {
     pub(crate) fn new(mode: u32, owner: Option<(u32, u32)>, timestamp: Option<i64>) -> Self {
         Self {
@@ -35,12 +43,13 @@ impl DirectoryMaker {
     ) -> Result<WriteDir, FileOpError> {
         let mut dir = target.upper.root()?;
         let mut reached = RootedPath::root();
-        for name in path.components() {
+        let mut components = path.components().peekable();
+        while let Some(name) = components.next() {
             reached = reached.join(name);
             let failed = failed("mkdir", &reached);
             dir = match dir.lookup(name).map_err(&failed)? {
                 Some(entry) if entry.stat().is_dir() => dir.open_dir(name).map_err(&failed)?,
-                Some(_) => return Err(FileOpError::system("mkdir", &reached, Errno::NOTDIR)),
+                Some(_) => return Err(in_the_way(&reached, components.peek().copied())),
                 None => self.make(&dir, name).map_err(&failed)?,
             };
         }

@@ -15,7 +15,7 @@ pub enum FileOpError {
     #[error(transparent)]
     Cancelled(#[from] Cancelled),
     /// A source names nothing.
-    #[error("{path:?}: not found")]
+    #[error("lstat {path}: no such file or directory")]
     SourceNotFound {
         /// As the client wrote it, cleaned.
         path: String,

@@ -18,6 +18,7 @@ use crate::error::Doing;
 use crate::in_root;
 use crate::layout::Placed;
 use crate::sandbox;
+use crate::sockets::Listening;
 use crate::stubs::Stub;
 use crate::wire::Blobs;
 use crate::wire::Mount;
@@ -27,8 +28,8 @@ use crate::wire::Source;
 const HOSTS: &str = "/etc/hosts";
 const RESOLV_CONF: &str = "/etc/resolv.conf";
 
-/// Descriptors that come before those of the mounts: stdout, stderr, root.
-const BEFORE_MOUNTS: usize = 3;
+/// Descriptors that come before those of the mounts: standard streams, root.
+const BEFORE_MOUNTS: usize = 4;
 
 /// The mounts of a step, as they pile up.
 pub(super) struct Sources<'a> {
@@ -40,6 +41,7 @@ pub(super) struct Sources<'a> {
     /// By index of the caller's list.
     pub(super) kept: Vec<Option<ActiveLayer>>,
     pub(super) mounts: Vec<Mount>,
+    pub(super) sockets: Vec<Listening>,
     /// What each of `mounts` needs as its place.
     pub(super) places: Vec<(RootedPath, Stub)>,
 }
@@ -55,6 +57,7 @@ impl<'a> Sources<'a> {
             shown: Vec::new(),
             kept: (0..count).map(|_| None).collect(),
             mounts: Vec::new(),
+            sockets: Vec::new(),
             places: Vec::new(),
         }
     }
@@ -110,6 +113,15 @@ impl<'a> Sources<'a> {
                 let noexec = mode & 0o111 == 0;
                 Ok((Stub::File, Mount { noexec, ..made }))
             }
+            MountKind::Socket {
+                on_connect,
+                uid,
+                gid,
+                mode,
+            } => {
+                let listening = self.engine.sockets.listen(on_connect, (uid, gid), mode)?;
+                self.socket(listening)
+            }
         }
     }
 
@@ -155,6 +167,15 @@ impl<'a> Sources<'a> {
         Ok((stub, plain(self.send(clone, String::new()))))
     }
 
+    fn socket(
+        &mut self,
+        (listening, place): (Listening, OwnedFd),
+    ) -> Result<(Stub, Mount), ExecError> {
+        let clone = sandbox::clone_tree(&place).doing("clone a socket's mount")?;
+        self.sockets.push(listening);
+        Ok((Stub::File, inert(self.send(clone, String::new()))))
+    }
+
     fn send(&mut self, fd: OwnedFd, selector: String) -> Source {
         let index = BEFORE_MOUNTS + self.sent.len();
         self.sent.push(fd);
@@ -193,7 +214,7 @@ fn plain(source: Source) -> Mount {
     }
 }
 
-/// A read-only mount of data.
+/// A read-only mount of data, or of a socket: that can be connected to all the same.
 fn inert(source: Source) -> Mount {
     Mount {
         readonly: true,

@@ -11,7 +11,6 @@ use rustix::fs::Gid;
 use rustix::fs::Mode;
 use rustix::fs::OFlags;
 use rustix::fs::Uid;
-use rustix::pipe::PipeFlags;
 use rustix::process::Signal;
 
 use super::Machine;
@@ -34,7 +33,7 @@ pub(super) fn finish(step: &Step, machine: &Machine) -> Result<Infallible, Failu
         limits::set(limit).at(format!("set ulimit {}", limit.name))?;
     }
     rustix::process::setsid().at("start a session")?;
-    connect_output(step).at("connect the output")?;
+    connect_streams(step).at("connect the standard streams")?;
     let name = description.args.first().map_or("", String::as_str);
     let program = lookup::program(name, &description.env).map_err(Failure::Start)?;
     let arguments = c_strings(&description.args)?;
@@ -97,10 +96,8 @@ fn make_directory(root: &OwnedFd, path: &RootedPath, user: &Identity) -> io::Res
     Ok(made)
 }
 
-/// Standard input is a pipe that nobody writes to.
-pub(super) fn connect_output(step: &Step) -> io::Result<()> {
-    let (input, _) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
-    rustix::stdio::dup2_stdin(input)?;
+pub(super) fn connect_streams(step: &Step) -> io::Result<()> {
+    rustix::stdio::dup2_stdin(step.stdin())?;
     rustix::stdio::dup2_stdout(step.stdout())?;
     rustix::stdio::dup2_stderr(step.stderr())?;
     Ok(())

@@ -72,19 +72,22 @@ fn path_error(path: impl Into<String>, source: io::Error) -> String {
 struct Step {
     description: Description,
     blobs: Vec<u8>,
-    /// Those of the description, in its order: stdout, stderr, root, mounts, control groups.
+    /// Those of the description, in its order: standard streams, root, mounts, control groups.
     descriptors: Vec<OwnedFd>,
 }
 
 impl Step {
-    fn stdout(&self) -> &OwnedFd {
+    fn stdin(&self) -> &OwnedFd {
         &self.descriptors[0]
     }
-    fn stderr(&self) -> &OwnedFd {
+    fn stdout(&self) -> &OwnedFd {
         &self.descriptors[1]
     }
-    fn root(&self) -> &OwnedFd {
+    fn stderr(&self) -> &OwnedFd {
         &self.descriptors[2]
+    }
+    fn root(&self) -> &OwnedFd {
+        &self.descriptors[3]
     }
     fn cgroups(&self) -> &[OwnedFd] {
         &self.descriptors[self.description.first_cgroup..]
@@ -133,7 +136,7 @@ fn receive(socket: &OwnedFd) -> io::Result<Step> {
     while descriptors.len() < description.descriptors {
         descriptors.extend(receive_descriptors(socket)?);
     }
-    let counted = 3 <= description.first_cgroup && description.first_cgroup <= descriptors.len();
+    let counted = 4 <= description.first_cgroup && description.first_cgroup <= descriptors.len();
     if !counted {
         return Err(io::ErrorKind::InvalidData.into());
     }

@@ -73,7 +73,7 @@ pub(super) fn run(
     File::from(file)
         .write_all(config.to_string().as_bytes())
         .at("write config.json")?;
-    finish::connect_output(step).at("connect the output")?;
+    finish::connect_streams(step).at("connect the standard streams")?;
     sys::reset_signals().at("reset signals")?;
     rustix::process::umask(Mode::from_raw_mode(0o022));
     exec(&oci.program, &bundle)

@@ -58,6 +58,7 @@ impl World {
             store: store.clone(),
             blocking,
             program: program.to_owned(),
+            dns: Default::default(),
             run_dir: state.join("run"),
         })
         .expect("the runtime starts");

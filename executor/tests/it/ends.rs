@@ -70,30 +70,30 @@ async fn a_signal_from_outside_is_reported() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_start_is_explained() {
     let Some(world) = fixture() else { return };
-    for (name, args, expected) in [
+    for (name, program, expected) in [
         (
             "not in path",
-            &["nosuchprog"][..],
-            "unable to start container process: exec: \"nosuchprog\": executable file not found in \
-             $PATH",
+            "nosuchprog",
+            "exec: \"nosuchprog\": executable file not found in $PATH",
         ),
         (
             "no such file",
-            &["/no/such"],
-            "unable to start container process: exec: \"/no/such\": stat /no/such: no such file or \
-             directory",
+            "/no/such",
+            "exec: \"/no/such\": stat /no/such: no such file or directory",
         ),
         (
             "not executable",
-            &["/etc/passwd"],
-            "unable to start container process: exec: \"/etc/passwd\": permission denied",
+            "/etc/passwd",
+            "exec: \"/etc/passwd\": permission denied",
         ),
-        ("nothing", &[], "no command specified"),
     ] {
-        let (finished, ..) = world.run(world.spec(args)).await;
-        let error = finished.err().expect("no such program");
-        assert_eq!(error.to_string(), expected, "{name}");
+        let (finished, _, stderr) = world.run(world.spec(&[program])).await;
+        assert_eq!(status(finished), ExitStatus::Code(1), "{name}");
+        let expected = format!("unable to start container process: {expected}\n");
+        assert_eq!(stderr, expected, "{name}");
     }
+    let error = world.run(world.spec(&[])).await.0.err().expect("nothing");
+    assert_eq!(error.to_string(), "no command specified");
     let mut spec = world.spec(&["/bin/true"]);
     spec.user = "nobody9".to_owned();
     let error = world.run(spec).await.0.err().expect("no such user");

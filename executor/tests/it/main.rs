@@ -9,6 +9,8 @@ mod isolation;
 mod mounts;
 mod oci;
 mod rootless;
+mod sockets;
+mod streams;
 mod stubs;
 
 use std::path::Path;

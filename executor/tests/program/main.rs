@@ -3,6 +3,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+use std::io::Read;
 use std::io::Write;
 use std::path::Path;
 use std::time::Instant;
@@ -28,6 +29,7 @@ fn main() {
             say(&format!("{mapping:?}\n"));
             shell(Path::new(state), xattrs, script);
         }
+        ["ask", socket, question] => ask(Path::new(socket), question),
         ["survive", state] => survive(Path::new(state)),
         ["enter-and-exit", code] => {
             userns::enter().unwrap_or_else(|error| fail(&error.to_string()));
@@ -60,6 +62,19 @@ fn tokio() -> tokio::runtime::Runtime {
         .enable_all()
         .build()
         .expect("tokio starts")
+}
+
+/// Asks a socket and prints the answer.
+fn ask(socket: &Path, question: &str) {
+    let mut stream = std::os::unix::net::UnixStream::connect(socket)
+        .unwrap_or_else(|error| fail(&format!("connect: {error}")));
+    let mut answer = String::new();
+    let asked = stream
+        .write_all(question.as_bytes())
+        .and_then(|()| stream.shutdown(std::net::Shutdown::Write))
+        .and_then(|()| stream.read_to_string(&mut answer));
+    asked.unwrap_or_else(|error| fail(&format!("ask: {error}")));
+    say(&answer);
 }
 
 fn world(state: &Path, xattrs: XattrNamespace) -> common::World {

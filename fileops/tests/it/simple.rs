@@ -152,7 +152,7 @@ refused! {
     file_below_file: mkfile("/f/x", "") => "open /f/x: not a directory";
     file_below_loop: mkfile("/loop/x", "") => "/loop/x: more than 255 symbolic links";
     directory_over_file: mkdir("/f") => "mkdir /f: not a directory";
-    directory_below_file: mkdir("/f/x") => "mkdir /f: not a directory";
+    directory_below_file: mkdir("/f/x") => "lstat /f/x: not a directory";
     link_over_file: symlink("/f", "x") => "symlink /f: file exists";
     link_over_root: symlink("/", "x") => "symlink /: file exists";
     removes_nothing: rm("/x", false) => "stat /x: no such file or directory";
