@@ -16,6 +16,8 @@ pub struct Entitlements {
     pub network_host: bool,
     /// `security.insecure`: steps without seccomp and with all capabilities.
     pub security_insecure: bool,
+    /// `device`: devices of the host. No configuration grants them: steps cannot have them yet.
+    pub device: bool,
 }
 
 /// Names one extra in messages and on the wire.
@@ -25,6 +27,8 @@ pub enum Entitlement {
     NetworkHost,
     /// See [`Entitlements::security_insecure`].
     SecurityInsecure,
+    /// See [`Entitlements::device`].
+    Device,
 }
 
 /// Something was asked for that is not granted.
@@ -44,6 +48,7 @@ impl fmt::Display for Entitlement {
         f.write_str(match self {
             Self::NetworkHost => "network.host",
             Self::SecurityInsecure => "security.insecure",
+            Self::Device => "device",
         })
     }
 }
@@ -59,6 +64,9 @@ impl Entitlements {
             match name.as_ref() {
                 "network.host" => wanted.network_host = true,
                 "security.insecure" => wanted.security_insecure = true,
+                "device" => wanted.device = true,
+                // Which one, and under what name.
+                one if one.starts_with("device=") => wanted.device = true,
                 other => return Err(EntitlementError::Unknown(other.to_owned())),
             }
         }
@@ -76,6 +84,9 @@ impl Entitlements {
         if self.security_insecure && !allowed.security_insecure {
             return Err(EntitlementError::NotGranted(Entitlement::SecurityInsecure));
         }
+        if self.device && !allowed.device {
+            return Err(EntitlementError::NotGranted(Entitlement::Device));
+        }
         Ok(self)
     }
 
@@ -91,6 +102,7 @@ impl Entitlements {
         let needed = Self {
             network_host: network == NetworkMode::Host,
             security_insecure: security == SecurityMode::Insecure,
+            device: false,
         };
         needed.within(self).map(drop)
     }
@@ -118,10 +130,16 @@ mod tests {
 
     #[test]
     fn unknown_names_and_more_than_configured_are_refused() {
-        let error = Entitlements::parse(&["device"]).expect_err("unknown");
-        assert_eq!(error.to_string(), "unknown entitlement \"device\"");
-        let wanted = Entitlements::parse(&["security.insecure"]).expect("known");
-        let error = wanted.within(Entitlements::default()).expect_err("refused");
-        assert_eq!(error.to_string(), "security.insecure is not allowed");
+        let error = Entitlements::parse(&["devices"]).expect_err("unknown");
+        assert_eq!(error.to_string(), "unknown entitlement \"devices\"");
+        for (wanted, refused) in [
+            ("security.insecure", "security.insecure"),
+            ("device", "device"),
+            ("device=vendor.com/gpu=0,alias=a", "device"),
+        ] {
+            let wanted = Entitlements::parse(&[wanted]).expect("known");
+            let error = wanted.within(Entitlements::default()).expect_err("refused");
+            assert_eq!(error.to_string(), format!("{refused} is not allowed"));
+        }
     }
 }

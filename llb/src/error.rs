@@ -1,11 +1,20 @@
 //! The error that a build ends with, and how errors of ops become one.
 
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::sync::Arc;
+
 use lamina_proto::pb;
+use lamina_solver::OpError;
 use lamina_solver::SolveError;
 use lamina_types::Digest;
 
+use crate::Reference;
+use crate::Snapshot;
 use crate::definition::LoadError;
+use crate::ops::Leftovers;
 use crate::ops::OpFailure;
+use crate::policy::PolicyError;
 
 /// Error of a frontend or a solve; carries the typed details of rows ERR-01 to ERR-10 as data.
 #[derive(Debug, Clone, Default, thiserror::Error)]
@@ -21,6 +30,55 @@ pub struct BuildError {
     pub exit_code: Option<i32>,
     /// Nothing failed: the build was told to stop.
     pub cancelled: bool,
+    /// The frontend that failed (row ERR-10).
+    pub frontend: Option<FrontendName>,
+    /// The capability that the frontend lacks (row ERR-07).
+    pub frontend_cap: Option<String>,
+    /// The request that the frontend does not know (row ERR-08).
+    pub subrequest: Option<String>,
+    /// What is left of the op that failed (rows ERR-03 to ERR-05).
+    pub solve: Option<Arc<SolveFailure>>,
+    /// A source is not there or nobody could be asked for it: others may do.
+    pub unavailable: bool,
+    /// gRPC code, if it came with one from elsewhere (row NET-14).
+    pub code: Option<i32>,
+    /// Details from elsewhere that mean nothing here: type and value (row NET-13).
+    pub foreign: Vec<(String, Vec<u8>)>,
+}
+
+/// Names a frontend.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FrontendName {
+    /// `dockerfile.v0` or `gateway.v0`.
+    pub name: String,
+    /// The image of a gateway frontend.
+    pub source: String,
+}
+
+/// What is left of an op that failed, for those who want to look at it (row ERR-03).
+#[derive(Debug, Clone)]
+pub struct SolveFailure {
+    /// The op, encoded as received.
+    pub op: Vec<u8>,
+    /// Its description.
+    pub description: BTreeMap<String, String>,
+    /// Its inputs, one for each mount of an exec or input of a file op.
+    pub inputs: Vec<Option<Reference>>,
+    /// What the mounts of an exec, or the results of a file op's actions, are like now.
+    pub mounts: Vec<Option<Reference>>,
+    /// What of the op failed.
+    pub subject: SolveSubject,
+}
+
+/// What of an op failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SolveSubject {
+    /// All of it.
+    Op,
+    /// The action of a file op with this index (row ERR-04).
+    FileAction(i64),
+    /// The content key of the input with this index (row ERR-05).
+    Content(i64),
 }
 
 /// A part of one of the user's files.
@@ -41,6 +99,17 @@ impl BuildError {
         }
     }
 
+    /// Makes the error of a definition that cannot be run: with excerpts, if an op is to blame, but
+    /// without its digest, since that names a step that ran (row ERR-01).
+    pub(crate) fn refused(error: &LoadError, definition: &pb::Definition) -> Self {
+        let source = definition.source.as_ref();
+        let sources = error.vertex().zip(source);
+        Self {
+            sources: sources.map_or_else(Vec::new, |(vertex, source)| excerpts(source, &vertex)),
+            ..Self::new(format!("failed to load LLB: {error}"))
+        }
+    }
+
     /// Makes the error of a build that was told to stop.
     #[must_use]
     pub fn cancelled() -> Self {
@@ -51,13 +120,52 @@ impl BuildError {
         }
     }
 
-    /// Adds the excerpts that `source` has for the failing vertex, if it has none yet.
+    /// Adds what `definition` knows of the failing vertex: the excerpts of the user's files,
+    /// and the op, as far as they are not there yet.
     #[must_use]
-    pub(crate) fn with_source_map(mut self, source: Option<&pb::Source>) -> Self {
+    pub(crate) fn with_definition(mut self, definition: &pb::Definition) -> Self {
+        let source = definition.source.as_ref();
         if let (Some(vertex), Some(source), true) = (self.vertex, source, self.sources.is_empty()) {
             self.sources = excerpts(source, &vertex);
         }
+        if let (Some(vertex), Some(solve)) = (self.vertex, &mut self.solve)
+            && solve.op.is_empty()
+        {
+            Arc::make_mut(solve).describe(definition, &vertex);
+        }
         self
+    }
+
+    /// Says which frontend failed, if none is named yet: the innermost is the one that knows.
+    #[must_use]
+    pub(crate) fn with_frontend(mut self, frontend: FrontendName) -> Self {
+        self.frontend.get_or_insert(frontend);
+        self
+    }
+}
+
+impl SolveFailure {
+    fn new(left: &Leftovers) -> Self {
+        let references = |snapshots: &[Option<Snapshot>]| {
+            let reference = |snapshot: &Option<Snapshot>| snapshot.clone().map(Reference::fixed);
+            snapshots.iter().map(reference).collect()
+        };
+        Self {
+            op: Vec::new(),
+            description: BTreeMap::new(),
+            inputs: references(&left.inputs),
+            mounts: references(&left.mounts),
+            subject: left.subject,
+        }
+    }
+
+    /// Fills in the op `vertex` of `definition`.
+    fn describe(&mut self, definition: &pb::Definition, vertex: &Digest) {
+        let op = definition.def.iter().find(|op| Digest::of(op) == *vertex);
+        self.op = op.cloned().unwrap_or_default();
+        let metadata = definition.metadata.get(&vertex.to_string());
+        let description = metadata.map(|metadata| metadata.description.clone());
+        self.description = description.unwrap_or_default().into_iter().collect();
     }
 }
 
@@ -78,13 +186,13 @@ fn excerpts(source: &pb::Source, vertex: &Digest) -> Vec<SourceExcerpt> {
 
 impl From<SolveError> for BuildError {
     fn from(error: SolveError) -> Self {
-        if error.is_cancelled() {
+        let failure = failure(&error);
+        if error.is_cancelled() || matches!(failure, Some(OpFailure::Cancelled(_))) {
             return Self {
                 vertex: Some(error.vertex),
                 ..Self::cancelled()
             };
         }
-        let failure = error.find::<OpFailure>();
         if let Some(OpFailure::Nested(nested)) = failure {
             return (**nested).clone();
         }
@@ -92,18 +200,34 @@ impl From<SolveError> for BuildError {
             message: error.to_string(),
             vertex: Some(error.vertex),
             exit_code: failure.and_then(OpFailure::exit_code),
+            solve: failure
+                .and_then(OpFailure::left)
+                .map(|left| Arc::new(SolveFailure::new(left))),
             ..Self::default()
         }
     }
 }
 
-impl From<LoadError> for BuildError {
-    fn from(error: LoadError) -> Self {
-        Self {
-            message: format!("failed to load LLB: {error}"),
-            vertex: error.vertex(),
-            ..Self::default()
+/// Returns the op's own failure, also where the solver has wrapped it in what it was doing.
+fn failure(error: &SolveError) -> Option<&OpFailure> {
+    let mut error: &(dyn Error + 'static) = &*error.source;
+    loop {
+        // Shared errors hide what they share.
+        if let Some(shared) = error.downcast_ref::<OpError>() {
+            error = &**shared;
         }
+        if let Some(failure) = error.downcast_ref() {
+            return Some(failure);
+        }
+        error = error.source()?;
+    }
+}
+
+impl From<PolicyError> for BuildError {
+    fn from(error: PolicyError) -> Self {
+        Self::new(format!(
+            "failed to load LLB: error evaluating the source policy: {error}"
+        ))
     }
 }
 
@@ -126,7 +250,7 @@ impl From<lamina_types::BlockingError> for BuildError {
 mod tests {
     use super::*;
 
-    fn source_map(vertex: &Digest, index: i32) -> pb::Source {
+    fn source_map(vertex: &Digest, index: i32) -> pb::Definition {
         let location = pb::Location {
             source_index: index,
             ranges: vec![pb::Range::default()],
@@ -134,12 +258,16 @@ mod tests {
         let locations = pb::Locations {
             locations: vec![location],
         };
-        pb::Source {
+        let source = pb::Source {
             locations: [(vertex.to_string(), locations)].into(),
             infos: vec![pb::SourceInfo {
                 filename: "Dockerfile".to_owned(),
                 ..pb::SourceInfo::default()
             }],
+        };
+        pb::Definition {
+            source: Some(source),
+            ..pb::Definition::default()
         }
     }
 
@@ -151,10 +279,10 @@ mod tests {
                 vertex: Some(vertex),
                 ..BuildError::new("failed")
             };
-            let error = error.with_source_map(Some(&source_map(&vertex, index)));
+            let error = error.with_definition(&source_map(&vertex, index));
             assert_eq!(error.sources.len(), count, "index {index}");
         }
-        let other = BuildError::new("failed").with_source_map(Some(&source_map(&vertex, 0)));
+        let other = BuildError::new("failed").with_definition(&source_map(&vertex, 0));
         assert!(other.sources.is_empty());
     }
 }

@@ -8,10 +8,18 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use futures_util::future::BoxFuture;
 use lamina_proto::pb;
+use lamina_proto::sourcepolicy::Policy;
 use lamina_types::Digest;
 use lamina_types::Platform;
+use lamina_types::Position;
+use lamina_types::SourceFile;
+use lamina_types::SourceRange;
 use lamina_types::Stat;
+use prost::Message;
+use tokio::io::AsyncRead;
+use tokio::io::AsyncWrite;
 
 use crate::BuildError;
 use crate::Reference;
@@ -72,10 +80,133 @@ pub struct ResolveImageOptions {
     pub log_name: String,
     /// The reference is `store@digest` of a layout that the client serves.
     pub oci_layout: bool,
+    /// The session that serves the layout; empty = the build's.
+    pub session: String,
+    /// The client's name for the layout; empty = the one in the reference.
+    pub store: String,
+    /// Rules beside those of the build (row GW-07).
+    pub policies: Vec<Policy>,
+}
+
+/// Beside the definition, what a solve is asked with (rows GW-19, GW-21).
+#[derive(Clone, Debug, Default)]
+pub struct SolveOptions {
+    /// Caches to look in.
+    pub cache_imports: Vec<CacheOption>,
+    /// Rules beside those of the build.
+    pub policies: Vec<Policy>,
+}
+
+/// A cache to read or write: its type and attributes (rows CSOL-11, CSOL-12).
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+pub struct CacheOption {
+    /// `registry`, `local`, `inline`..
+    pub kind: String,
+    /// Attributes of that type.
+    pub attrs: BTreeMap<String, String>,
+}
+
+/// A call of another frontend (row GW-15).
+#[derive(Clone, Debug, Default)]
+pub struct FrontendRequest {
+    /// Under which name it is registered.
+    pub name: String,
+    /// Its options.
+    pub options: BTreeMap<String, String>,
+    /// Definitions that it may use by name.
+    pub inputs: BTreeMap<String, pb::Definition>,
+    /// For what it solves.
+    pub solve: SolveOptions,
+}
+
+/// A source to look at without fetching it (rows GW-09 to GW-13).
+#[derive(Clone, Debug, Default)]
+pub struct ResolveSourceRequest {
+    /// Identifier and attributes.
+    pub source: pb::SourceOp,
+    /// For images; `None` = the default platform.
+    pub platform: Option<Platform>,
+    /// Name of the progress step; made up if empty.
+    pub log_name: String,
+    /// As in [`ResolveImageOptions::mode`].
+    pub mode: String,
+    /// Leave the config of an image out.
+    pub no_config: bool,
+    /// Rules beside those of the build.
+    pub policies: Vec<Policy>,
+}
+
+/// What a source is now.
+#[derive(Clone, Debug, Default)]
+pub struct ResolvedSource {
+    /// The source after all rules (row GW-13).
+    pub source: pb::SourceOp,
+    /// Digest and config of an image.
+    pub image: Option<(Digest, Vec<u8>)>,
+    /// Digest, file name and modification time (seconds) of a file from the web.
+    pub http: Option<(Digest, String, Option<i64>)>,
+}
+
+/// A program that is a frontend, to be run in a sandbox (row FGW-07).
+#[derive(Clone)]
+pub struct FrontendProcess {
+    /// Its root, which it may write to; nothing of that is kept.
+    pub root: Reference,
+    /// Program and arguments.
+    pub args: Vec<String>,
+    /// `K=V` in order.
+    pub env: Vec<String>,
+    /// Working directory.
+    pub cwd: String,
+    /// As in the image config.
+    pub user: String,
+    /// Without any network (row FGW-10).
+    pub no_network: bool,
+    /// Files that it finds, by absolute path.
+    pub files: BTreeMap<String, Vec<u8>>,
+}
+
+/// A frontend program at work.
+pub struct RunningProcess {
+    /// Its standard output and input.
+    pub pipe: Pipe,
+    /// Ends when it does, with what it wrote to standard error if it failed. Dropping this stops it.
+    pub exit: BoxFuture<'static, Result<(), BuildError>>,
+}
+
+/// Bytes from and to a program.
+pub struct Pipe {
+    /// What it says.
+    pub reader: Box<dyn AsyncRead + Send + Unpin>,
+    /// What it is told.
+    pub writer: Box<dyn AsyncWrite + Send + Unpin>,
+}
+
+/// Lets a program at the other end of a pipe use a bridge; the gateway protocol is the only one.
+#[async_trait]
+pub trait BridgeServer: Send + Sync {
+    /// Serves until the program returns a result or an error; `None` if it closed the pipe without
+    /// (rows GW-30, GW-36).
+    async fn serve(
+        &self,
+        bridge: Arc<dyn Bridge>,
+        pipe: Pipe,
+    ) -> Option<Result<BuildResult, BuildError>>;
+}
+
+/// What steps run on (rows GW-01, CTL-03).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct WorkerInfo {
+    /// Stable as long as the state folder lives.
+    pub id: String,
+    /// By full name.
+    pub labels: BTreeMap<String, String>,
+    /// The native one first.
+    pub platforms: Vec<Platform>,
 }
 
 /// A problem with the user's file: what clients print with the excerpt (rows ERR-02, GW-35).
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 #[expect(missing_docs, reason = "named as on the wire")]
 pub struct Warning {
     pub short: String,
@@ -86,12 +217,66 @@ pub struct Warning {
     pub level: i32,
 }
 
+impl Warning {
+    /// Returns what watchers of the build see.
+    pub(crate) fn into_event(self) -> lamina_types::Warning {
+        lamina_types::Warning {
+            level: self.level.into(),
+            short: self.short,
+            detail: self.detail,
+            url: self.url,
+            file: self.source.map(|source| Arc::new(source_file(source))),
+            ranges: self.ranges.iter().map(source_range).collect(),
+        }
+    }
+}
+
+fn source_file(source: pb::SourceInfo) -> SourceFile {
+    let definition = source.definition.as_ref();
+    SourceFile {
+        definition: definition.map(Message::encode_to_vec).unwrap_or_default(),
+        filename: source.filename,
+        language: source.language,
+        data: source.data,
+    }
+}
+
+fn source_range(range: &pb::Range) -> SourceRange {
+    let position = |position: Option<pb::Position>| {
+        let pb::Position { line, character } = position.unwrap_or_default();
+        Position { line, character }
+    };
+    SourceRange {
+        start: position(range.start),
+        end: position(range.end),
+    }
+}
+
 /// What a frontend may ask of the engine (rows GW-01 to GW-35); the gRPC service is a thin shell
 /// on it.
 #[async_trait]
 pub trait Bridge: Send + Sync {
     /// Loads and validates; runs nothing. Empty definition = `None` (scratch).
     async fn solve(&self, definition: pb::Definition) -> Result<Option<Reference>, BuildError>;
+
+    /// The same with options of the call.
+    async fn solve_with(
+        &self,
+        definition: pb::Definition,
+        options: SolveOptions,
+    ) -> Result<Option<Reference>, BuildError>;
+
+    /// Runs another frontend in this build (rows GW-15, FGW-12).
+    async fn run_frontend(&self, request: FrontendRequest) -> Result<BuildResult, BuildError>;
+
+    /// Looks a source of any kind up without fetching it (rows GW-09 to GW-13).
+    async fn resolve_source(
+        &self,
+        request: ResolveSourceRequest,
+    ) -> Result<ResolvedSource, BuildError>;
+
+    /// Starts a program that is a frontend (row FGW-07).
+    async fn spawn(&self, process: FrontendProcess) -> Result<RunningProcess, BuildError>;
 
     /// Looks an image up without pulling its layers.
     async fn resolve_image_config(
@@ -137,6 +322,9 @@ pub trait Bridge: Send + Sync {
 
     /// Id of the client's session.
     fn session_id(&self) -> &str;
+
+    /// What steps run on.
+    fn worker(&self) -> &WorkerInfo;
 
     /// First = default target platform.
     fn worker_platforms(&self) -> Vec<Platform>;

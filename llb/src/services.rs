@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use lamina_executor::Executor;
+use lamina_session::SessionManager;
 use lamina_snapshotter::SnapshotStore;
 use lamina_sources::Sources;
 use lamina_types::Blocking;
@@ -11,6 +12,7 @@ use lamina_types::Platform;
 
 use crate::CacheMounts;
 use crate::Frontend;
+use crate::WorkerInfo;
 
 /// The parts of the engine that all builds share. Made once, by the engine.
 pub struct Services {
@@ -24,6 +26,10 @@ pub struct Services {
     pub cache_mounts: CacheMounts,
     /// The door to work on files.
     pub blocking: Blocking,
+    /// What clients are told of all this.
+    pub worker: WorkerInfo,
+    /// Clients that are connected: steps may ask for the services of another than their own.
+    pub sessions: SessionManager,
     /// What ops without a platform are for, then what else can be run (row GW-01).
     pub platforms: Vec<Platform>,
     /// Frontends by name (row CSOL-04).

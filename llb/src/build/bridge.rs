@@ -1,9 +1,12 @@
 //! The bridge of one frontend call: the build, with the options and inputs of the call.
 
 use std::collections::BTreeMap;
+use std::hash::Hash;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use lamina_proto::pb;
+use lamina_proto::sourcepolicy::Policy;
 use lamina_snapshotter::Tree;
 use lamina_solver::Event;
 use lamina_types::CancelToken;
@@ -12,44 +15,72 @@ use lamina_types::Platform;
 use lamina_types::Stat;
 
 use super::Build;
+use super::check_policies;
+use super::frontends::Call;
 use super::reads;
+use super::views::Memo;
+use super::views::View;
+use super::views::Weigh;
 use crate::Bridge;
 use crate::BuildError;
+use crate::BuildResult;
+use crate::FrontendProcess;
+use crate::FrontendRequest;
 use crate::Reference;
 use crate::ResolveImageOptions;
+use crate::ResolveSourceRequest;
 use crate::ResolvedImage;
+use crate::ResolvedSource;
+use crate::RunningProcess;
+use crate::SolveOptions;
 use crate::Warning;
+use crate::WorkerInfo;
 use crate::caps;
 
 /// What one frontend sees of a build.
 pub(super) struct FrontendBridge {
     build: Build,
-    options: BTreeMap<String, String>,
-    inputs: BTreeMap<String, pb::Definition>,
+    call: Call,
 }
 
 impl FrontendBridge {
-    pub(super) fn new(
-        build: Build,
-        options: BTreeMap<String, String>,
-        inputs: BTreeMap<String, pb::Definition>,
-    ) -> Self {
-        Self {
-            build,
-            options,
-            inputs,
-        }
+    pub(super) fn new(build: Build, call: Call) -> Self {
+        Self { build, call }
     }
 
-    /// Evaluates `reference` and reads its tree on the pool.
-    async fn read<T, F>(&self, reference: &Reference, read: F) -> Result<T, BuildError>
+    /// The rules of this call and `more`, which are of one request (row POL-06).
+    fn policies(&self, more: Vec<Policy>) -> Result<Arc<[Policy]>, BuildError> {
+        if more.is_empty() {
+            return Ok(Arc::clone(&self.call.policies));
+        }
+        check_policies(&more)?;
+        Ok(self.call.policies.iter().cloned().chain(more).collect())
+    }
+
+    /// Evaluates `reference` and answers `question` about its tree: at once if the answer is known,
+    /// else on the pool.
+    async fn read<K, T>(
+        &self,
+        reference: &Reference,
+        memo: fn(&View) -> &Memo<K, T>,
+        question: K,
+        read: fn(&Tree, &K) -> Result<T, BuildError>,
+    ) -> Result<T, BuildError>
     where
-        T: Send + 'static,
-        F: FnOnce(&Tree) -> Result<T, BuildError> + Send + 'static,
+        K: Eq + Hash + Send + 'static,
+        T: Clone + Weigh + Send + 'static,
     {
-        let tree = self.build.evaluate(reference).await?.stack().tree();
         let inner = &self.build.0;
-        let work = move |_: &CancelToken| read(&tree);
+        let snapshot = self.build.evaluate(reference).await?;
+        let view = inner.views.of(reference, &snapshot);
+        if let Some(answer) = memo(&view).get(&question) {
+            return Ok(answer);
+        }
+        let work = move |_: &CancelToken| {
+            let answer = read(&view.tree, &question)?;
+            memo(&view).put(question, &answer);
+            Ok(answer)
+        };
         inner.services.blocking.run(&inner.cancel, work).await
     }
 }
@@ -57,15 +88,19 @@ impl FrontendBridge {
 #[async_trait]
 impl Bridge for FrontendBridge {
     async fn solve(&self, definition: pb::Definition) -> Result<Option<Reference>, BuildError> {
-        self.build.load(definition)
+        self.solve_with(definition, SolveOptions::default()).await
     }
 
     async fn resolve_image_config(
         &self,
         reference: &str,
-        options: ResolveImageOptions,
+        mut options: ResolveImageOptions,
     ) -> Result<ResolvedImage, BuildError> {
-        self.build.resolve_image_config(reference, options).await
+        let policies = self.policies(std::mem::take(&mut options.policies))?;
+        let resolved = self
+            .build
+            .resolve_image_config(reference, options, &policies);
+        resolved.await
     }
 
     async fn read_file(
@@ -74,9 +109,14 @@ impl Bridge for FrontendBridge {
         path: &str,
         range: Option<(u64, u64)>,
     ) -> Result<Vec<u8>, BuildError> {
-        let path = path.to_owned();
-        let read = move |tree: &Tree| reads::read_file(tree, &path, range);
-        self.read(reference, read).await
+        let question = (path.to_owned(), range);
+        self.read(
+            reference,
+            |view| &view.files,
+            question,
+            |tree, (path, range)| reads::read_file(tree, path, *range),
+        )
+        .await
     }
 
     async fn read_dir(
@@ -85,9 +125,14 @@ impl Bridge for FrontendBridge {
         path: &str,
         include: Option<&str>,
     ) -> Result<Vec<(Vec<u8>, Stat)>, BuildError> {
-        let (path, include) = (path.to_owned(), include.map(str::to_owned));
-        let read = move |tree: &Tree| reads::read_dir(tree, &path, include.as_deref());
-        self.read(reference, read).await
+        let question = (path.to_owned(), include.map(str::to_owned));
+        self.read(
+            reference,
+            |view| &view.dirs,
+            question,
+            |tree, (path, include)| reads::read_dir(tree, path, include.as_deref()),
+        )
+        .await
     }
 
     async fn stat_file(
@@ -95,9 +140,47 @@ impl Bridge for FrontendBridge {
         reference: &Reference,
         path: &str,
     ) -> Result<(Vec<u8>, Stat), BuildError> {
-        let path = path.to_owned();
-        self.read(reference, move |tree| reads::stat_file(tree, &path))
-            .await
+        let question = path.to_owned();
+        self.read(
+            reference,
+            |view| &view.stats,
+            question,
+            |tree, path| reads::stat_file(tree, path),
+        )
+        .await
+    }
+
+    async fn solve_with(
+        &self,
+        definition: pb::Definition,
+        options: SolveOptions,
+    ) -> Result<Option<Reference>, BuildError> {
+        let policies = self.policies(options.policies)?;
+        self.build.import_more(&options.cache_imports).await;
+        self.build.load_under(definition, &policies)
+    }
+
+    async fn run_frontend(&self, request: FrontendRequest) -> Result<BuildResult, BuildError> {
+        self.build.import_more(&request.solve.cache_imports).await;
+        let call = Call {
+            options: request.options,
+            inputs: request.inputs,
+            policies: self.policies(request.solve.policies)?,
+            depth: self.call.depth + 1,
+        };
+        self.build.call_named(&request.name, call).await
+    }
+
+    async fn resolve_source(
+        &self,
+        mut request: ResolveSourceRequest,
+    ) -> Result<ResolvedSource, BuildError> {
+        let policies = self.policies(std::mem::take(&mut request.policies))?;
+        self.build.resolve_source(request, &policies).await
+    }
+
+    async fn spawn(&self, process: FrontendProcess) -> Result<RunningProcess, BuildError> {
+        self.build.spawn(process).await
     }
 
     async fn evaluate(&self, reference: &Reference) -> Result<(), BuildError> {
@@ -105,20 +188,17 @@ impl Bridge for FrontendBridge {
     }
 
     fn warn(&self, vertex: Digest, warning: Warning) {
-        let mut lines = vec![warning.short];
-        lines.extend(warning.detail);
-        lines.extend((!warning.url.is_empty()).then_some(warning.url));
-        let message = lines.join("\n");
+        let warning = warning.into_event();
         // Nobody listens any more when the build has ended.
-        drop(self.build.0.events.send(Event::Warning { vertex, message }));
+        drop(self.build.0.events.send(Event::Warning { vertex, warning }));
     }
 
     fn options(&self) -> &BTreeMap<String, String> {
-        &self.options
+        &self.call.options
     }
 
     fn inputs(&self) -> &BTreeMap<String, pb::Definition> {
-        &self.inputs
+        &self.call.inputs
     }
 
     fn session_id(&self) -> &str {
@@ -127,6 +207,10 @@ impl Bridge for FrontendBridge {
 
     fn worker_platforms(&self) -> Vec<Platform> {
         self.build.0.services.platforms.clone()
+    }
+
+    fn worker(&self) -> &WorkerInfo {
+        &self.build.0.services.worker
     }
 
     fn has_cap(&self, id: &str) -> bool {

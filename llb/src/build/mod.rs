@@ -1,18 +1,21 @@
 //! One build: its job in the solver, its references, and the bridges that frontends get.
 
 mod bridge;
+mod cache;
+mod frontends;
 mod images;
+mod imports;
 mod nested;
+mod programs;
 mod reads;
 mod reference;
+mod views;
 
-use std::collections::BTreeMap;
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::OnceLock;
 
-use futures_util::FutureExt as _;
 use lamina_proto::pb;
+use lamina_proto::sourcepolicy::Policy;
 use lamina_session::Session;
 use lamina_solver::Event;
 use lamina_solver::Job;
@@ -20,21 +23,21 @@ use lamina_solver::Solver;
 use lamina_solver::StepHandle;
 use lamina_types::CancelToken;
 use lamina_types::Digest;
-use lamina_types::panic_text;
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::BuildError;
-use crate::BuildResult;
 use crate::Entitlements;
 use crate::Graph;
 use crate::Services;
 use crate::Snapshot;
 use crate::ops::BuildContext;
+use crate::policy;
 
 pub use reference::Reference;
 
-use bridge::FrontendBridge;
+use imports::Imports;
 use nested::Nested;
+use views::Views;
 
 /// What a build is started with.
 pub struct BuildOptions {
@@ -62,6 +65,11 @@ struct Inner {
     entitlements: Entitlements,
     events: UnboundedSender<Event>,
     cancel: CancelToken,
+    /// Set once, before anything is loaded.
+    policies: OnceLock<Arc<[Policy]>>,
+    /// What frontends are reading.
+    views: Views,
+    imports: Imports,
 }
 
 impl Build {
@@ -79,6 +87,9 @@ impl Build {
             entitlements: options.entitlements,
             events: options.events,
             cancel: options.cancel,
+            policies: OnceLock::new(),
+            views: Views::default(),
+            imports: Imports::default(),
         });
         let nested = Nested(Arc::downgrade(&inner));
         // A fresh cell: nobody else can have set it.
@@ -86,36 +97,33 @@ impl Build {
         Self(inner)
     }
 
+    /// Puts the build's sources under `policies` (row CSOL-16). To be called before anything is
+    /// loaded; only the first call counts.
+    ///
+    /// # Errors
+    /// If a rule does not say what it is about.
+    pub fn set_policies(&self, policies: Vec<Policy>) -> Result<(), BuildError> {
+        check_policies(&policies)?;
+        drop(self.0.policies.set(policies.into()));
+        Ok(())
+    }
+
     /// Loads and validates `definition`; runs nothing. An empty one is scratch (row GW-14).
     ///
     /// # Errors
     /// What is wrong with the definition.
     pub fn load(&self, definition: pb::Definition) -> Result<Option<Reference>, BuildError> {
-        self.0
-            .load(definition)
-            .map(|loaded| loaded.map(Reference::new))
+        self.load_under(definition, &[])
     }
 
-    /// Runs the frontend `name` (row CSOL-04).
-    ///
-    /// # Errors
-    /// If there is none of that name, or it fails; a panic of it fails this build and no other.
-    pub async fn run_frontend(
+    /// The same under further rules on sources (row GW-21).
+    fn load_under(
         &self,
-        name: &str,
-        options: BTreeMap<String, String>,
-        inputs: BTreeMap<String, pb::Definition>,
-    ) -> Result<BuildResult, BuildError> {
-        let frontend = self.0.services.frontends.get(name);
-        let unknown = || BuildError::new(format!("failed to find frontend: {name}"));
-        let frontend = Arc::clone(frontend.ok_or_else(unknown)?);
-        let bridge = FrontendBridge::new(self.clone(), options, inputs);
-        let result = AssertUnwindSafe(frontend.build(Arc::new(bridge))).catch_unwind();
-        let internal = |text| BuildError::new(format!("internal error: {text}"));
-        tokio::select! {
-            result = result => result.unwrap_or_else(|panic| Err(internal(panic_text(&*panic)))),
-            () = self.0.cancel.cancelled() => Err(BuildError::cancelled()),
-        }
+        definition: pb::Definition,
+        policies: &[Policy],
+    ) -> Result<Option<Reference>, BuildError> {
+        let loaded = self.0.load(definition, policies)?;
+        Ok(loaded.map(Reference::new))
     }
 
     /// Runs what `reference` needs and returns its tree. A second call returns the same.
@@ -132,15 +140,30 @@ impl Build {
     }
 }
 
+/// Refuses rules that make no sense, in words of their own: no source is to blame.
+fn check_policies(policies: &[Policy]) -> Result<(), BuildError> {
+    policy::check(policies).map_err(|error| BuildError::new(error.to_string()))
+}
+
 impl Inner {
-    fn load(&self, definition: pb::Definition) -> Result<Option<reference::Loaded>, BuildError> {
+    /// The build's own rules, then `further` ones (row POL-06).
+    fn policies<'a>(&'a self, further: &'a [Policy]) -> Vec<&'a Policy> {
+        let own = self.policies.get().map(|own| &**own).unwrap_or_default();
+        own.iter().chain(further).collect()
+    }
+
+    fn load(
+        &self,
+        definition: pb::Definition,
+        policies: &[Policy],
+    ) -> Result<Option<reference::Loaded>, BuildError> {
         if definition.def.is_empty() {
             return Ok(None);
         }
+        let definition = policy::rewrite(definition, &self.policies(policies))?;
         let platform = self.services.default_platform();
         let graph = Graph::load(&definition, &platform, self.entitlements);
-        let graph = graph
-            .map_err(|error| BuildError::from(error).with_source_map(definition.source.as_ref()))?;
+        let graph = graph.map_err(|error| BuildError::refused(&error, &definition))?;
         Ok(Some(reference::Loaded {
             emptied: graph.emptied_cache_mounts(),
             edge: graph.into_edge(&self.services),
@@ -157,7 +180,6 @@ impl Inner {
             solved = self.job.solve(&loaded.edge) => solved,
             () = self.cancel.cancelled() => return Err(BuildError::cancelled()),
         };
-        let source = loaded.definition.source.as_ref();
-        solved.map_err(|error| BuildError::from(error).with_source_map(source))
+        solved.map_err(|error| BuildError::from(error).with_definition(&loaded.definition))
     }
 }

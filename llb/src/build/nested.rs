@@ -17,7 +17,7 @@ pub(super) struct Nested(pub(super) Weak<Inner>);
 impl NestedSolve for Nested {
     async fn solve(&self, definition: pb::Definition) -> Result<Snapshot, BuildError> {
         let build = self.0.upgrade().ok_or_else(BuildError::cancelled)?;
-        match build.load(definition)? {
+        match build.load(definition, &[])? {
             Some(loaded) => build.solve(&loaded).await,
             None => Ok(Snapshot::default()),
         }

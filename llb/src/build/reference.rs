@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::LazyLock;
 
 use lamina_proto::pb;
 use lamina_solver::Edge;
@@ -26,7 +27,12 @@ enum Origin {
     Loaded(Loaded),
     /// Of another engine: only its definition is known here.
     Foreign(pb::Definition),
+    /// What a failed op left: nothing re-creates it (row ERR-03).
+    Fixed(Snapshot),
 }
+
+/// The definition of what has none.
+static NO_DEFINITION: LazyLock<pb::Definition> = LazyLock::new(pb::Definition::default);
 
 /// A definition that was validated.
 pub(super) struct Loaded {
@@ -48,6 +54,11 @@ impl Reference {
         Self::of(Origin::Foreign(definition))
     }
 
+    /// Returns a reference for a tree that is there already.
+    pub(crate) fn fixed(snapshot: Snapshot) -> Self {
+        Self::of(Origin::Fixed(snapshot))
+    }
+
     fn of(origin: Origin) -> Self {
         Self(Arc::new(Lazy {
             origin,
@@ -55,19 +66,37 @@ impl Reference {
         }))
     }
 
-    /// Returns the definition, as received.
+    /// Says whether `other` is the same reference, not just one of an equal tree.
+    pub(super) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    /// Returns the definition, as received; empty for what a failed op left.
     #[must_use]
     pub fn definition(&self) -> &pb::Definition {
         match &self.0.origin {
             Origin::Loaded(loaded) => &loaded.definition,
             Origin::Foreign(definition) => definition,
+            Origin::Fixed(_) => &NO_DEFINITION,
+        }
+    }
+
+    /// Returns what it solves to; `None` for what is not solved in this build.
+    pub(super) fn edge(&self) -> Option<Edge<Snapshot, BuildContext>> {
+        match &self.0.origin {
+            Origin::Loaded(loaded) => Some(loaded.edge.clone()),
+            Origin::Foreign(_) | Origin::Fixed(_) => None,
         }
     }
 
     /// Solves at the first call; later ones get the same result, also the same error.
     pub(super) async fn evaluate(&self, build: &Inner) -> Result<Snapshot, BuildError> {
-        let Origin::Loaded(loaded) = &self.0.origin else {
-            return Err(BuildError::new("the reference is not one of this build"));
+        let loaded = match &self.0.origin {
+            Origin::Loaded(loaded) => loaded,
+            Origin::Fixed(snapshot) => return Ok(snapshot.clone()),
+            Origin::Foreign(_) => {
+                return Err(BuildError::new("the reference is not one of this build"));
+            }
         };
         let solve = || build.solve(loaded);
         self.0.result.get_or_init(solve).await.clone()
@@ -81,6 +110,7 @@ impl fmt::Debug for Reference {
                 write!(f, "Reference({}@{})", edge.vertex.name, edge.output)
             }
             Origin::Foreign(_) => f.write_str("Reference(foreign)"),
+            Origin::Fixed(_) => f.write_str("Reference(fixed)"),
         }
     }
 }

@@ -1,13 +1,16 @@
 //! Cache directories on disk. Blocking; called through the one door, or for single renames.
 
 use std::collections::BTreeMap;
+use std::collections::HashSet;
 use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::path::PathBuf;
+use std::time::SystemTime;
 
 use lamina_snapshotter::LayerStack;
 use lamina_types::CancelToken;
@@ -16,30 +19,84 @@ use lamina_types::PathError;
 
 use super::CacheKey;
 use super::CacheMountError;
+use super::usage::Uses;
 
 /// The folder `cache-mounts`.
 pub(super) struct Disk(PathBuf);
 
 const KEY: &str = "key";
 const TREE: &str = "fs";
+const USES: &str = "uses";
+/// What `stat` counts blocks in.
+const BLOCK_BYTES: u64 = 512;
 const TEMPORARY: &str = "tmp-";
 /// What an empty directory looks like to steps.
 const DEFAULT_MODE: u32 = 0o755;
 
+/// The directories that were found, by number.
+type KnownDirs = BTreeMap<u64, (CacheKey, Uses)>;
+
 impl Disk {
-    /// Opens the folder; returns what is in it.
-    pub(super) fn open(dir: &Path) -> Result<(Self, BTreeMap<u64, CacheKey>), PathError> {
+    /// Opens the folder; returns what is in it. What is none of ours is removed, as far as it can be.
+    pub(super) fn open(dir: &Path) -> Result<(Self, KnownDirs), PathError> {
         make_dir(dir)?;
         let disk = Self(dir.to_owned());
         let mut found = BTreeMap::new();
         for entry in fs::read_dir(dir).at(dir.display())? {
             let path = entry.at(dir.display())?.path();
             match disk.identify(&path) {
-                Some((number, key)) => drop(found.insert(number, key)),
-                None => fs::remove_dir_all(&path).at(path.display())?,
+                Some((number, key)) => {
+                    let uses = disk.uses(number);
+                    drop(found.insert(number, (key, uses)));
+                }
+                None => discard(&path),
             }
         }
         Ok((disk, found))
+    }
+
+    /// Returns when and how often a directory was used, as far as that was written down.
+    fn uses(&self, number: u64) -> Uses {
+        let path = self.path(number);
+        let written = fs::read(path.join(USES)).ok();
+        let uses = written.and_then(|json| serde_json::from_slice(&json).ok());
+        uses.unwrap_or_else(|| {
+            let created = fs::metadata(path.join(KEY)).and_then(|key| key.modified());
+            Uses::new(created.unwrap_or_else(|_| SystemTime::now()))
+        })
+    }
+
+    /// Writes down when and how often a directory was used. Losing that is no harm.
+    pub(super) fn write_uses(&self, number: u64, uses: &Uses) {
+        let file = self.path(number).join(USES);
+        let written = serde_json::to_vec(uses)
+            .map_err(io::Error::from)
+            .and_then(|json| fs::write(&file, json));
+        if let Err(error) = written {
+            tracing::debug!(path = %file.display(), %error, "the use of a cache was not noted");
+        }
+    }
+
+    /// Adds up what a directory takes, each inode once.
+    pub(super) fn size(&self, number: u64) -> u64 {
+        let mut inodes = HashSet::new();
+        let mut bytes = 0;
+        let mut pending = vec![self.path(number).join(TREE)];
+        while let Some(dir) = pending.pop() {
+            for entry in fs::read_dir(&dir).into_iter().flatten().flatten() {
+                // Of the entry itself, never of what a link leads to; what vanishes does not count.
+                let Ok(metadata) = entry.metadata() else {
+                    continue;
+                };
+                if inodes.insert((metadata.dev(), metadata.ino())) {
+                    bytes += metadata.blocks() * BLOCK_BYTES;
+                }
+                if metadata.is_dir() {
+                    pending.push(entry.path());
+                }
+            }
+        }
+        bytes
     }
 
     /// Returns number and key of a complete directory.
@@ -114,6 +171,16 @@ fn make_dir(dir: &Path) -> Result<(), PathError> {
     match made {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         other => other.at(dir.display()),
+    }
+}
+
+/// Removes what is in the way, of whatever kind.
+fn discard(path: &Path) {
+    let is_dir = fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_dir());
+    if is_dir {
+        remove_tree(path);
+    } else if let Err(error) = fs::remove_file(path) {
+        tracing::warn!(path = %path.display(), %error, "a foreign file could not be removed");
     }
 }
 

@@ -3,6 +3,7 @@
 //! ```text
 //! cache-mounts/<n>/key    the mount's id and what seeded it, as JSON
 //!             /<n>/fs/    what steps see
+//!             /<n>/uses   when and how often, as JSON; may be missing
 //!             /tmp-<n>    being made or removed; swept at start
 //! ```
 //!
@@ -12,6 +13,7 @@
 
 mod disk;
 mod pool;
+mod usage;
 
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -35,6 +37,9 @@ use crate::model::CacheSharing;
 use disk::Disk;
 use pool::Pool;
 use pool::Taken;
+
+pub use usage::CacheMountUsage;
+pub use usage::Uses;
 
 /// A cache directory could not be had.
 #[derive(Debug, thiserror::Error)]
@@ -167,9 +172,14 @@ impl CacheDir {
 
 impl Drop for CacheDir {
     fn drop(&mut self) {
-        let remove = self.mounts.pool().release(self.number);
+        let mut pool = self.mounts.pool();
+        let remove = pool.release(self.number);
+        let uses = pool.uses(self.number);
+        drop(pool);
         if remove {
             self.mounts.disk.remove(self.number);
+        } else if let Some(uses) = uses {
+            self.mounts.disk.write_uses(self.number, &uses);
         }
         self.mounts.changed.notify_waiters();
     }

@@ -1,8 +1,11 @@
 //! Who uses which cache directory: no I/O here.
 
 use std::collections::BTreeMap;
+use std::time::SystemTime;
 
 use super::CacheKey;
+use super::CacheMountUsage;
+use super::usage::Uses;
 use crate::model::CacheSharing;
 
 /// All directories by number.
@@ -18,6 +21,9 @@ struct Slot {
     doomed: bool,
     /// On disk; until then only the one who makes it uses it.
     complete: bool,
+    uses: Uses,
+    /// Bytes on disk; forgotten with every use.
+    size: Option<u64>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -39,16 +45,21 @@ pub(super) enum Taken {
 }
 
 impl Pool {
-    pub(super) fn new(found: BTreeMap<u64, CacheKey>) -> Self {
+    pub(super) fn new(found: BTreeMap<u64, (CacheKey, Uses)>) -> Self {
         let next = found.keys().next_back().map_or(0, |last| last + 1);
-        let slot = |key| Slot {
+        let slot = |(key, uses)| Slot {
             key,
             users: Users::None,
             doomed: false,
             complete: true,
+            uses,
+            size: None,
         };
         Self {
-            slots: found.into_iter().map(|(n, key)| (n, slot(key))).collect(),
+            slots: found
+                .into_iter()
+                .map(|(n, found)| (n, slot(found)))
+                .collect(),
             next,
         }
     }
@@ -92,6 +103,8 @@ impl Pool {
             users: Users::first(sharing),
             doomed: false,
             complete: false,
+            uses: Uses::new(SystemTime::now()),
+            size: None,
         };
         self.slots.insert(number, slot);
         number
@@ -113,12 +126,51 @@ impl Pool {
             return false;
         }
         slot.users = Users::None;
+        slot.uses.note(SystemTime::now());
+        slot.size = None;
         if slot.doomed || !slot.complete {
             let complete = slot.complete;
             self.slots.remove(&number);
             return complete;
         }
         false
+    }
+
+    /// Returns when and how often a directory was used.
+    pub(super) fn uses(&self, number: u64) -> Option<Uses> {
+        self.slots.get(&number).map(|slot| slot.uses)
+    }
+
+    /// Describes the directories that are on disk.
+    pub(super) fn usage(&self) -> Vec<CacheMountUsage> {
+        let complete = self.slots.iter().filter(|(_, slot)| slot.complete);
+        let usage = |(&number, slot): (&u64, &Slot)| CacheMountUsage {
+            number,
+            id: slot.key.id.clone(),
+            in_use: slot.users != Users::None,
+            bytes: slot.size,
+            uses: slot.uses,
+        };
+        complete.map(usage).collect()
+    }
+
+    /// Remembers what a directory takes, if nobody uses it.
+    pub(super) fn set_size(&mut self, number: u64, bytes: u64) {
+        if let Some(slot) = self.slots.get_mut(&number)
+            && slot.users == Users::None
+        {
+            slot.size = Some(bytes);
+        }
+    }
+
+    /// Forgets a directory that nobody uses; says whether it did.
+    pub(super) fn forget(&mut self, number: u64) -> bool {
+        let idle = |slot: &Slot| slot.users == Users::None && slot.complete;
+        let forgotten = self.slots.get(&number).is_some_and(idle);
+        if forgotten {
+            self.slots.remove(&number);
+        }
+        forgotten
     }
 
     /// Dooms the directories with this id; returns those that can be removed at once.
@@ -174,7 +226,7 @@ mod tests {
 
     /// A pool with one idle directory, number 0.
     fn pool() -> Pool {
-        Pool::new([(0, key())].into())
+        Pool::new([(0, (key(), Uses::new(SystemTime::now())))].into())
     }
 
     #[test]
@@ -227,6 +279,27 @@ mod tests {
         assert_eq!(pool.take(&key(), Shared), Taken::New(1));
         pool.complete(1);
         assert_eq!(pool.take(&key(), Shared), Taken::Existing(1));
+    }
+
+    #[test]
+    fn only_idle_directories_are_forgotten() {
+        let mut pool = pool();
+        pool.take(&key(), Shared);
+        assert!(pool.usage()[0].in_use);
+        pool.set_size(0, 7);
+        assert!(!pool.forget(0), "in use");
+        pool.release(0);
+        assert_eq!(pool.usage()[0].bytes, None, "unknown after a use");
+        assert_eq!(pool.usage()[0].uses.count, 1);
+        pool.set_size(0, 7);
+        assert_eq!(pool.usage()[0].bytes, Some(7));
+        assert!(pool.forget(0));
+        assert!(!pool.forget(0));
+        assert_eq!(
+            pool.take(&key(), Shared),
+            Taken::New(1),
+            "a new one is made"
+        );
     }
 
     #[test]

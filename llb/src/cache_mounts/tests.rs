@@ -51,6 +51,7 @@ async fn what_is_written_outlives_the_process_and_damage_is_swept() {
     fs::create_dir_all(folder.path().join("7/fs")).expect("a folder");
     fs::create_dir_all(folder.path().join("8")).expect("a folder");
     fs::write(folder.path().join("8/key"), "{").expect("a file");
+    fs::write(folder.path().join("stray"), "a plain file").expect("a file");
     let mounts = CacheMounts::open(folder.path()).expect("opens");
     let names = fs::read_dir(folder.path()).expect("a folder").count();
     assert_eq!(names, 1, "half-made and damaged directories are gone");
@@ -106,4 +107,27 @@ async fn a_seed_is_copied_and_never_linked() {
         .expect("opens");
     let stat = rustix::fs::statat(dir, "seed", rustix::fs::AtFlags::empty()).expect("is there");
     assert_eq!((stat.st_size, stat.st_nlink), (4, 1));
+}
+
+#[tokio::test]
+async fn what_directories_take_is_counted_when_nobody_uses_them() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let none = LayerStack::empty();
+    let mounts = CacheMounts::open(folder.path()).expect("opens");
+    let used = acquire(&mounts, &key("id"), &none).await;
+    fs::write(folder.path().join("0/fs/data"), [1; 10_000]).expect("a file");
+    let usage = mounts.usage();
+    assert!(usage[0].in_use);
+    assert_eq!(usage[0].bytes, Some(0), "steps are writing to it");
+    assert!(!mounts.remove(0));
+    drop(used);
+    let usage = mounts.usage();
+    assert!(usage[0].bytes >= Some(10_000), "{usage:?}");
+    assert_eq!((usage[0].id.as_str(), usage[0].uses.count), ("id", 1));
+    drop(mounts);
+    let mounts = CacheMounts::open(folder.path()).expect("opens again");
+    assert_eq!(mounts.usage(), usage, "remembered across restarts");
+    assert!(mounts.remove(0));
+    assert!(mounts.usage().is_empty());
+    assert!(!has(&acquire(&mounts, &key("id"), &none).await, "data"));
 }

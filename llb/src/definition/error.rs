@@ -23,10 +23,8 @@ pub enum LoadError {
         limit: usize,
     },
     /// The bytes are no op.
-    #[error("failed to parse llb proto op {index}: {source}")]
+    #[error("failed to parse llb proto op: {}", malformed(.source))]
     Decode {
-        /// Place in the definition.
-        index: usize,
         /// What is wrong with the bytes.
         source: prost::DecodeError,
     },
@@ -73,6 +71,16 @@ pub enum LoadError {
         /// What is wrong.
         source: SpecError,
     },
+}
+
+/// What clients know to be said of malformed bytes.
+fn malformed(error: &prost::DecodeError) -> String {
+    const WIRE_TYPE: &str = "invalid wire type value: ";
+    let text = error.to_string();
+    match text.split_once(WIRE_TYPE) {
+        Some((_, number)) => format!("proto: illegal wireType {number}"),
+        None => format!("proto: {text}"),
+    }
 }
 
 impl LoadError {

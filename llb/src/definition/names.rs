@@ -2,6 +2,7 @@
 
 use lamina_fileops::Action;
 use lamina_proto::pb;
+use lamina_types::without_credentials;
 
 use super::Link;
 use super::Node;
@@ -34,7 +35,7 @@ fn default_name<'a>(step: &Step, input: impl Fn(usize) -> &'a str) -> String {
         _ => "scratch".to_owned(),
     };
     match step {
-        Step::Source(source) => source.identifier.clone(),
+        Step::Source(source) => without_credentials(&source.identifier).into_owned(),
         Step::Exec(exec) => exec.command(),
         Step::File(file) => {
             let names = file

@@ -34,9 +34,9 @@ impl RawGraph {
         let mut ops = HashMap::with_capacity(bytes.len());
         let mut last = None;
         let mut inputs = 0;
-        for (index, bytes) in bytes.iter().enumerate() {
+        for bytes in bytes {
             let digest = Digest::of(bytes);
-            let op = RawOp::decode(index, bytes)?;
+            let op = RawOp::decode(bytes)?;
             inputs += op.inputs.len();
             limit("the number of inputs", inputs, MAX_INPUTS)?;
             ops.insert(digest, op);
@@ -66,8 +66,8 @@ impl RawGraph {
 }
 
 impl RawOp {
-    fn decode(index: usize, bytes: &[u8]) -> Result<Self, LoadError> {
-        let decode = |source| LoadError::Decode { index, source };
+    fn decode(bytes: &[u8]) -> Result<Self, LoadError> {
+        let decode = |source| LoadError::Decode { source };
         let op = pb::Op::decode(bytes).map_err(decode)?;
         let inputs = op.inputs.iter().enumerate().map(edge);
         let inputs = inputs.collect::<Result<_, _>>()?;

@@ -135,10 +135,7 @@ fn wrong_definitions_are_refused() {
         assert_eq!(load(def).expect_err(name).to_string(), error, "{name}");
     }
     let error = load(vec![b"\xff".to_vec(), image]).expect_err("no message");
-    assert!(
-        matches!(error, LoadError::Decode { index: 0, .. }),
-        "{error}"
-    );
+    assert!(matches!(error, LoadError::Decode { .. }), "{error}");
 }
 
 #[test]

@@ -130,6 +130,7 @@ impl MountedInput {
         InputUse {
             selector: Some(self.selector_digest()),
             content: by_content.then(|| self.selections()),
+            required: Vec::new(),
         }
     }
 

@@ -132,11 +132,6 @@ pub(super) fn parse(action: PbAction) -> Result<FileAction, SpecError> {
 }
 
 fn copy(op: pb::FileActionCopy) -> Result<CopyAction, SpecError> {
-    if !op.required_paths.is_empty() {
-        return Err(SpecError::Unsupported {
-            what: "a copy with required paths",
-        });
-    }
     Ok(CopyAction {
         source: op.src.into_bytes(),
         destination: op.dest.into_bytes(),

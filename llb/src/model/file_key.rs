@@ -17,6 +17,7 @@ use lamina_types::Sha256Hasher;
 
 use super::InputUse;
 use super::Operand;
+use super::RequiredPath;
 use super::SpecError;
 use super::file::Wiring;
 use super::file_action::given_owner;
@@ -57,6 +58,7 @@ pub(super) fn input_uses(
 ) -> Result<Vec<InputUse>, SpecError> {
     let mut changed = BTreeSet::new();
     let mut read: Vec<Vec<Selection>> = vec![Vec::new(); wiring.inputs];
+    let mut required: Vec<Vec<RequiredPath>> = vec![Vec::new(); wiring.inputs];
     for (at, action) in actions.iter().enumerate() {
         if let Operand::Input(input) = wiring.operand(at, action.input)? {
             changed.insert(input);
@@ -65,6 +67,7 @@ pub(super) fn input_uses(
             && let Operand::Input(input) = wiring.operand(at, action.secondary_input)?
         {
             read[input].push(copied(copy));
+            required[input].extend(RequiredPath::of(copy));
         }
         for (tree, file) in name_files(action) {
             if let Operand::Input(input) = named_tree(tree, at, wiring)? {
@@ -72,11 +75,15 @@ pub(super) fn input_uses(
             }
         }
     }
-    let uses = read.into_iter().enumerate().map(|(input, selections)| {
+    let read = read.into_iter().zip(required).enumerate();
+    let uses = read.map(|(input, (selections, required))| {
         if changed.contains(&input) || selections.is_empty() {
             InputUse::default()
         } else {
-            by_content(selections)
+            InputUse {
+                required,
+                ..by_content(selections)
+            }
         }
     });
     Ok(uses.collect())
@@ -127,6 +134,7 @@ fn by_content(selections: Vec<Selection>) -> InputUse {
     InputUse {
         selector: Some(selector.finish()),
         content: Some(deduplicate(selections)),
+        required: Vec::new(),
     }
 }
 

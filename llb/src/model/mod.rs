@@ -12,6 +12,7 @@ mod file;
 mod file_action;
 mod file_key;
 mod mount;
+mod required;
 mod source;
 
 use lamina_proto::pb;
@@ -32,8 +33,10 @@ pub(crate) use file::FileStep;
 pub(crate) use file_action::Owner;
 pub(crate) use file_action::OwnerId;
 pub(crate) use mount::CacheSharing;
+pub(crate) use mount::ForwardedSocket;
 pub(crate) use mount::Mount;
 pub(crate) use mount::MountType;
+pub(crate) use required::RequiredPath;
 pub(crate) use source::SourceStep;
 
 /// One op, parsed.
@@ -66,6 +69,8 @@ pub(crate) struct InputUse {
     pub(crate) selector: Option<Digest>,
     /// The parts by whose content the input can be named; `None` = only by its own key.
     pub(crate) content: Option<Vec<Selection>>,
+    /// What must be among those parts.
+    pub(crate) required: Vec<RequiredPath>,
 }
 
 /// The wire's "no input" and "no output".

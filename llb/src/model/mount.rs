@@ -31,6 +31,8 @@ pub(crate) enum MountType {
     Tmpfs { size_bytes: Option<u64> },
     /// A file with a secret of the client (row EXC-26).
     Secret(SecretFile),
+    /// A socket that leads to an agent or socket of the client (row EXC-27).
+    Ssh(ForwardedSocket),
 }
 
 /// What concurrent users of a cache directory get.
@@ -55,6 +57,20 @@ pub(crate) struct SecretFile {
     pub(crate) optional: bool,
 }
 
+/// A socket of the client in the step.
+#[derive(Debug, Clone)]
+pub(crate) struct ForwardedSocket {
+    pub(crate) id: String,
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+    pub(crate) mode: u32,
+    /// Not forwarded = no mount, else an error.
+    pub(crate) optional: bool,
+}
+
+/// The id of the agent that clients mean when they name none.
+const DEFAULT_AGENT: &str = "default";
+
 pub(super) const ROOT: &str = "/";
 
 impl Mount {
@@ -72,7 +88,7 @@ impl Mount {
             && match kind {
                 MountType::Bind => true,
                 MountType::Cache { .. } => input != Operand::Scratch,
-                MountType::Tmpfs { .. } | MountType::Secret(_) => false,
+                MountType::Tmpfs { .. } | MountType::Secret(_) | MountType::Ssh(_) => false,
             };
         Ok(Self {
             dest: mount.dest,
@@ -103,11 +119,7 @@ impl MountType {
                     size_bytes: tmpfs_size(mount),
                 },
                 pb::MountType::Secret => Self::Secret(SecretFile::parse(mount)?),
-                pb::MountType::Ssh => {
-                    return Err(SpecError::Unsupported {
-                        what: "a mount of type ssh",
-                    });
-                }
+                pb::MountType::Ssh => Self::Ssh(ForwardedSocket::parse(mount)?),
             },
         )
     }
@@ -135,6 +147,7 @@ impl MountType {
             Self::Cache { .. } => "CACHE",
             Self::Tmpfs { .. } => "TMPFS",
             Self::Secret(_) => "SECRET",
+            Self::Ssh(_) => "SSH",
         }
     }
 }
@@ -142,6 +155,24 @@ impl MountType {
 fn tmpfs_size(mount: &pb::Mount) -> Option<u64> {
     let options = mount.tmpfs_opt.as_ref()?;
     u64::try_from(options.size).ok().filter(|&size| size > 0)
+}
+
+impl ForwardedSocket {
+    fn parse(mount: &pb::Mount) -> Result<Self, SpecError> {
+        let options = mount.ssh_opt.as_ref();
+        let options = options.ok_or(SpecError::missing("exec", "ssh mount options"))?;
+        let id = match options.id.as_str() {
+            "" => DEFAULT_AGENT,
+            id => id,
+        };
+        Ok(Self {
+            id: id.to_owned(),
+            uid: options.uid,
+            gid: options.gid,
+            mode: options.mode & 0o777,
+            optional: options.optional,
+        })
+    }
 }
 
 impl SecretFile {

@@ -25,16 +25,22 @@ pub(crate) trait NestedSolve: Send + Sync {
     async fn solve(&self, definition: pb::Definition) -> Result<Snapshot, BuildError>;
 }
 
-/// Asks the waiting builds' sessions for a secret, one after the other (row SES-07).
+/// Asks the waiting builds' sessions for a secret: what one client does not have, another may
+/// (row SES-07).
 pub(super) async fn secret(
     context: &OpContext<BuildContext>,
     id: &str,
 ) -> Result<Option<Vec<u8>>, OpFailure> {
+    let (mut missing, mut failed) = (false, None);
     for build in context.builds() {
-        let secret = build.session.secret(id).await;
-        if let Some(secret) = secret.map_err(OpFailure::Session)? {
-            return Ok(Some(secret));
+        match build.session.secret(id).await {
+            Ok(Some(secret)) => return Ok(Some(secret)),
+            Ok(None) => missing = true,
+            Err(error) => failed = Some(error),
         }
     }
-    Ok(None)
+    match failed {
+        Some(error) if !missing => Err(OpFailure::Session(error)),
+        _ => Ok(None),
+    }
 }

@@ -2,36 +2,57 @@
 
 use lamina_snapshotter::Selection;
 use lamina_snapshotter::SnapshotError;
-use lamina_types::Blocking;
+use lamina_solver::OpError;
 use lamina_types::CancelToken;
 use lamina_types::Digest;
 use lamina_types::Sha256Hasher;
 
+use super::Leftovers;
 use super::OpFailure;
+use crate::Services;
 use crate::Snapshot;
+use crate::SolveSubject;
 use crate::model::InputUse;
+use crate::model::RequiredPath;
 
 /// Digests what `input` says of `value`; asked only where the cache map offered it.
 pub(super) async fn content_digest(
     value: &Snapshot,
     input: Option<&InputUse>,
-    blocking: &Blocking,
+    services: &Services,
     cancel: &CancelToken,
 ) -> Result<Digest, OpFailure> {
-    let selections = input.and_then(|input| input.content.clone());
-    let (value, selections) = (value.clone(), selections.unwrap_or_default());
-    let work = move |cancel: &CancelToken| digest(&value, &selections, cancel);
-    blocking.run(cancel, work).await
+    let (value, input) = (value.clone(), input.cloned().unwrap_or_default());
+    // Clients know inputs in this form: whose they are, and which.
+    let label = format!("{}::{}", services.worker.id, value.label());
+    let work = move |cancel: &CancelToken| {
+        let selections = input.content.unwrap_or_default();
+        let digest = digest(&value, &label, &selections, cancel)?;
+        require(&value, &label, &input.required)?;
+        Ok(digest)
+    };
+    services.blocking.run(cancel, work).await
+}
+
+/// Words a failure to read the content of the input number `index` (row ERR-05).
+pub(super) fn no_digest(failure: OpFailure, index: usize, value: &Snapshot) -> OpError {
+    let left = Leftovers {
+        inputs: vec![Some(value.clone())],
+        mounts: Vec::new(),
+        subject: SolveSubject::Content(i64::try_from(index).unwrap_or(i64::MAX)),
+    };
+    failure.with_left(left).shared()
 }
 
 fn digest(
     value: &Snapshot,
+    label: &str,
     selections: &[Selection],
     cancel: &CancelToken,
 ) -> Result<Digest, OpFailure> {
     let one = |selection| {
         let digest = value.stack().digest(selection, cancel);
-        digest.map_err(|source| checksum_failure(value, source))
+        digest.map_err(|source| checksum_failure(label, source))
     };
     if let [selection] = selections {
         return one(selection);
@@ -43,11 +64,28 @@ fn digest(
     Ok(hasher.finish())
 }
 
-fn checksum_failure(value: &Snapshot, source: SnapshotError) -> OpFailure {
+fn require(value: &Snapshot, label: &str, paths: &[RequiredPath]) -> Result<(), OpFailure> {
+    if paths.is_empty() {
+        return Ok(());
+    }
+    let tree = value.stack().tree();
+    for path in paths {
+        let found = path.is_in(&tree);
+        if !found.map_err(|source| checksum_failure(label, source))? {
+            return Err(OpFailure::NotIncluded {
+                label: label.to_owned(),
+                path: path.name(),
+            });
+        }
+    }
+    Ok(())
+}
+
+fn checksum_failure(label: &str, source: SnapshotError) -> OpFailure {
     match source {
         SnapshotError::Cancelled(cancelled) => OpFailure::Cancelled(cancelled),
         source => OpFailure::Checksum {
-            label: value.label(),
+            label: label.to_owned(),
             source,
         },
     }

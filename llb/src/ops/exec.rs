@@ -13,17 +13,22 @@ use lamina_solver::OpError;
 use lamina_types::Digest;
 
 use super::BuildContext;
+use super::Leftovers;
 use super::OpFailure;
 use super::cache_map;
 use super::context::secret;
 use super::digest::content_digest;
+use super::digest::no_digest;
 use super::exec_mounts;
 use super::exec_mounts::Prepared;
 use super::exec_outputs;
 use super::failure::exit_code;
 use crate::Services;
 use crate::Snapshot;
+use crate::SolveSubject;
 use crate::model::ExecStep;
+use crate::model::Mount;
+use crate::model::Operand;
 
 /// Runs a process.
 pub(super) struct ExecOp {
@@ -41,13 +46,13 @@ impl Op<Snapshot, BuildContext> for ExecOp {
 
     async fn content_digest(
         &self,
-        input: usize,
+        index: usize,
         value: &Snapshot,
         context: &Context,
     ) -> Result<Digest, OpError> {
-        let input = self.step.inputs.get(input);
-        let digest = content_digest(value, input, &self.services.blocking, &context.cancel).await;
-        digest.map_err(OpFailure::shared)
+        let input = self.step.inputs.get(index);
+        let digest = content_digest(value, input, &self.services, &context.cancel).await;
+        digest.map_err(|failure| no_digest(failure, index, value))
     }
 
     async fn exec(
@@ -63,6 +68,14 @@ impl Op<Snapshot, BuildContext> for ExecOp {
     }
 }
 
+fn left(inputs: Vec<Option<Snapshot>>, mounts: Vec<Option<Snapshot>>) -> Leftovers {
+    Leftovers {
+        inputs,
+        mounts,
+        subject: SolveSubject::Op,
+    }
+}
+
 impl ExecOp {
     async fn run(
         &self,
@@ -70,6 +83,7 @@ impl ExecOp {
         context: &Context,
     ) -> Result<Vec<Snapshot>, OpFailure> {
         let env = self.environment(context).await?;
+        let given = self.given(&inputs);
         let prepared = exec_mounts::prepare(&self.step, &self.services, inputs, context).await?;
         let Prepared {
             root,
@@ -82,9 +96,30 @@ impl ExecOp {
         let finished = executor.run(spec, &context.progress, &context.cancel).await;
         // Other steps may have the cache directories now; the layers are ours alone.
         drop(cache_dirs);
-        let finished = finished.map_err(|error| self.not_run(error))?;
-        self.check(finished.status)?;
-        exec_outputs::collect(finished, fates, &self.services.blocking, &context.cancel).await
+        let finished = match finished {
+            Ok(finished) => finished,
+            Err(error) => return Err(self.not_run(error).with_left(left(given.clone(), given))),
+        };
+        let blocking = &self.services.blocking;
+        let Err(failure) = self.check(finished.status) else {
+            return exec_outputs::collect(finished, fates, blocking, &context.cancel).await;
+        };
+        let mounts = given.clone();
+        let mounts = exec_outputs::left(finished, fates, mounts, blocking, &context.cancel).await;
+        Err(match mounts {
+            Ok(mounts) => failure.with_left(left(given, mounts)),
+            // What the process did wrong matters more than what cannot be kept of it.
+            Err(_) => failure,
+        })
+    }
+
+    /// What each mount is made of; `None` = nothing.
+    fn given(&self, inputs: &[Snapshot]) -> Vec<Option<Snapshot>> {
+        let given = |mount: &Mount| match mount.input {
+            Operand::Input(input) => inputs.get(input).cloned(),
+            Operand::Scratch | Operand::Action(_) => None,
+        };
+        self.step.mounts.iter().map(given).collect()
     }
 
     /// The step's variables and its secrets (row EXC-34).

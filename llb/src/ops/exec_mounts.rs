@@ -5,6 +5,7 @@ use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
 use lamina_executor::MountKind;
+use lamina_executor::OnConnect;
 use lamina_executor::Root;
 use lamina_executor::StepMount;
 use lamina_snapshotter::ActiveLayer;
@@ -16,6 +17,7 @@ use lamina_types::CancelToken;
 use super::BuildContext;
 use super::OpFailure;
 use super::context::secret;
+use super::exec_ssh::sockets;
 use super::value;
 use crate::Services;
 use crate::Snapshot;
@@ -60,6 +62,7 @@ pub(super) async fn prepare(
     context: &OpContext<BuildContext>,
 ) -> Result<Prepared, OpFailure> {
     let secrets = secrets(step, context).await?;
+    let sockets = sockets(step, context).await?;
     let cache_dirs = cache_dirs(step, services, &inputs, &context.cancel).await?;
     let (step, store) = (Arc::clone(step), services.snapshots.clone());
     let work = move |_: &CancelToken| {
@@ -68,6 +71,7 @@ pub(super) async fn prepare(
             command: step.args.join(" "),
             inputs,
             secrets,
+            sockets,
             cache_dirs,
             root: None,
             mounts: Vec::new(),
@@ -142,12 +146,21 @@ fn cache_key(mount: &Mount, inputs: &[Snapshot]) -> Option<CacheKey> {
     })
 }
 
+/// What becomes of a mount that the step does not write to.
+fn unchanged(mount: &Mount, input: Snapshot) -> Fate {
+    match mount.output {
+        true => Fate::Unchanged(input),
+        false => Fate::Discarded,
+    }
+}
+
 struct Builder {
     store: SnapshotStore,
     /// What layers are said to come from.
     command: String,
     inputs: Vec<Snapshot>,
     secrets: BTreeMap<usize, Vec<u8>>,
+    sockets: BTreeMap<usize, OnConnect>,
     cache_dirs: CacheDirs,
     root: Option<Root>,
     mounts: Vec<StepMount>,
@@ -157,60 +170,59 @@ impl Builder {
     /// Adds the mount number `at`.
     fn add(&mut self, at: usize, mount: &Mount) -> Result<Fate, OpFailure> {
         let input = value(mount.input, &self.inputs);
-        let unchanged = |input| {
-            if mount.output {
-                Fate::Unchanged(input)
-            } else {
-                Fate::Discarded
-            }
-        };
-        let selector = mount.selector.clone();
         let kind = match &mount.kind {
             MountType::Bind if mount.is_root() => return self.set_root(mount, input),
-            MountType::Bind if mount.readonly && mount.input != Operand::Scratch => {
-                let stack = input.stack().clone();
-                self.push(mount, MountKind::View { stack, selector });
-                return Ok(unchanged(input));
-            }
-            MountType::Bind => {
-                let layer = self.layer(mount, &input)?;
-                let index = self.push(mount, MountKind::Active { layer, selector });
-                return Ok(if mount.output {
-                    Fate::Mount(index, input)
-                } else {
-                    Fate::Discarded
-                });
-            }
-            MountType::Cache { .. } => match self.cache_dir(mount)? {
-                Some(dir) => MountKind::Directory { dir, selector },
-                None => return Ok(Fate::Discarded),
-            },
-            MountType::Tmpfs { size_bytes } => MountKind::Tmpfs {
+            MountType::Bind => return self.bind(mount, input),
+            MountType::Cache { .. } => self.cache_dir(mount)?.map(|dir| MountKind::Directory {
+                dir,
+                selector: mount.selector.clone(),
+            }),
+            MountType::Tmpfs { size_bytes } => Some(MountKind::Tmpfs {
                 size_bytes: *size_bytes,
-            },
-            MountType::Secret(file) => match self.secrets.remove(&at) {
-                Some(data) => MountKind::Secret {
-                    data,
-                    uid: file.uid,
-                    gid: file.gid,
-                    mode: file.mode,
-                },
-                None => return Ok(Fate::Discarded),
-            },
+            }),
+            MountType::Secret(file) => self.secrets.remove(&at).map(|data| MountKind::Secret {
+                data,
+                uid: file.uid,
+                gid: file.gid,
+                mode: file.mode,
+            }),
+            MountType::Ssh(socket) => {
+                let socket_of = |on_connect| MountKind::Socket {
+                    on_connect,
+                    uid: socket.uid,
+                    gid: socket.gid,
+                    mode: socket.mode,
+                };
+                self.sockets.remove(&at).map(socket_of)
+            }
+        };
+        let Some(kind) = kind else {
+            return Ok(Fate::Discarded);
         };
         self.push(mount, kind);
-        Ok(unchanged(input))
+        Ok(unchanged(mount, input))
+    }
+
+    /// Adds a tree: as it is if nothing can be written to it, else with a layer on top.
+    fn bind(&mut self, mount: &Mount, input: Snapshot) -> Result<Fate, OpFailure> {
+        let selector = mount.selector.clone();
+        if mount.readonly && mount.input != Operand::Scratch {
+            let stack = input.stack().clone();
+            self.push(mount, MountKind::View { stack, selector });
+            return Ok(unchanged(mount, input));
+        }
+        let layer = self.layer(mount, &input)?;
+        let index = self.push(mount, MountKind::Active { layer, selector });
+        Ok(match mount.output {
+            true => Fate::Mount(index, input),
+            false => Fate::Discarded,
+        })
     }
 
     fn set_root(&mut self, mount: &Mount, input: Snapshot) -> Result<Fate, OpFailure> {
         if mount.readonly {
             self.root = Some(Root::ReadOnly(input.stack().clone()));
-            let unchanged = Fate::Unchanged(input);
-            return Ok(if mount.output {
-                unchanged
-            } else {
-                Fate::Discarded
-            });
+            return Ok(unchanged(mount, input));
         }
         self.root = Some(Root::Active(self.layer(mount, &input)?));
         Ok(if mount.output {

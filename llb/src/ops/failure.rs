@@ -1,5 +1,6 @@
 //! Why a step failed.
 
+use std::fmt;
 use std::sync::Arc;
 
 use lamina_executor::ExecError;
@@ -14,12 +15,20 @@ use lamina_types::Cancelled;
 
 use crate::BuildError;
 use crate::CacheMountError;
+use crate::Snapshot;
+use crate::SolveSubject;
 use crate::definition::LoadError;
 
 /// A step failed; shared between all builds that waited for it.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub(crate) enum OpFailure {
+    /// Something else, with what is left of the op (rows ERR-03 to ERR-05).
+    #[error("{source}")]
+    Left {
+        source: Box<Self>,
+        left: Box<Leftovers>,
+    },
     /// Nobody waits for it any more.
     #[error(transparent)]
     Cancelled(#[from] Cancelled),
@@ -29,15 +38,18 @@ pub(crate) enum OpFailure {
     /// The process could not be run.
     #[error("process {command:?} did not complete successfully: {source}")]
     Exec { command: String, source: ExecError },
-    /// An action of a file op failed; `action` is its index (row ERR-04).
-    #[error("{source}")]
-    File { action: usize, source: FileOpError },
+    /// An action of a file op failed.
+    #[error(transparent)]
+    File(FileOpError),
     /// Content of an input could not be read for the cache key (row ERR-05).
     #[error("failed to calculate checksum of ref {label}: {}", checksum_text(.source))]
     Checksum {
         label: String,
         source: SnapshotError,
     },
+    /// What a copy requires is not there.
+    #[error("failed to calculate checksum of ref {label}: {path:?}: not found")]
+    NotIncluded { label: String, path: String },
     /// The client has no such secret, or cannot read it.
     #[error("secret {0}: not found")]
     NoSecret(String),
@@ -82,12 +94,33 @@ pub(crate) enum OpFailure {
     NoBuild,
 }
 
+/// What is left of an op that failed.
+#[derive(Clone)]
+pub(crate) struct Leftovers {
+    /// One for each mount of an exec, or input of a file op.
+    pub(crate) inputs: Vec<Option<Snapshot>>,
+    /// What the mounts of an exec, or the results of actions, are like now.
+    pub(crate) mounts: Vec<Option<Snapshot>>,
+    pub(crate) subject: SolveSubject,
+}
+
+impl fmt::Debug for Leftovers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Leftovers")
+            .field("inputs", &self.inputs.len())
+            .field("mounts", &self.mounts.len())
+            .field("subject", &self.subject)
+            .finish()
+    }
+}
+
 /// Words what is missing as clients have known it for long: `"/path": not found`.
 fn checksum_text(source: &SnapshotError) -> String {
     match source {
         SnapshotError::Io(error) if source.is_not_found() => {
             format!("{:?}: not found", error.path)
         }
+        SnapshotError::TooManyLinks { .. } => "too many links".to_owned(),
         other => other.to_string(),
     }
 }
@@ -100,7 +133,7 @@ fn status_text(status: &ExitStatus) -> String {
 }
 
 /// Returns the code as shells count it: 128 more than the signal for a death by signal.
-pub(super) fn exit_code(status: ExitStatus) -> i32 {
+pub(crate) fn exit_code(status: ExitStatus) -> i32 {
     const KILLED: i32 = 9;
     match status {
         ExitStatus::Code(code) => code,
@@ -114,7 +147,27 @@ impl OpFailure {
     pub(crate) fn exit_code(&self) -> Option<i32> {
         match self {
             Self::Process { status, .. } => Some(exit_code(*status)),
+            Self::Left { source, .. } => source.exit_code(),
             _ => None,
+        }
+    }
+
+    /// Returns what is left of the op, if anything (row ERR-03).
+    pub(crate) fn left(&self) -> Option<&Leftovers> {
+        match self {
+            Self::Left { left, .. } => Some(left),
+            _ => None,
+        }
+    }
+
+    /// Adds what is left of the op; an op that was told to stop leaves nothing.
+    pub(crate) fn with_left(self, left: Leftovers) -> Self {
+        match self {
+            Self::Cancelled(cancelled) => Self::Cancelled(cancelled),
+            source => Self::Left {
+                source: Box::new(source),
+                left: Box::new(left),
+            },
         }
     }
 

@@ -20,12 +20,15 @@ use lamina_types::CancelToken;
 use lamina_types::Digest;
 
 use super::BuildContext;
+use super::Leftovers;
 use super::OpFailure;
 use super::cache_map;
 use super::digest::content_digest;
+use super::digest::no_digest;
 use super::value;
 use crate::Services;
 use crate::Snapshot;
+use crate::SolveSubject;
 use crate::model::Action;
 use crate::model::FileStep;
 use crate::model::Operand;
@@ -57,13 +60,13 @@ impl Op<Snapshot, BuildContext> for FileOp {
 
     async fn content_digest(
         &self,
-        input: usize,
+        index: usize,
         value: &Snapshot,
         context: &OpContext<BuildContext>,
     ) -> Result<Digest, OpError> {
-        let input = self.step.inputs.get(input);
-        let digest = content_digest(value, input, &self.services.blocking, &context.cancel).await;
-        digest.map_err(OpFailure::shared)
+        let input = self.step.inputs.get(index);
+        let digest = content_digest(value, input, &self.services, &context.cancel).await;
+        digest.map_err(|failure| no_digest(failure, index, value))
     }
 
     async fn exec(
@@ -129,7 +132,11 @@ impl<'a> Run<'a> {
     /// Applies the actions; layers that come of it are described by `name`.
     fn run(mut self, name: &str) -> Result<Vec<Snapshot>, OpFailure> {
         for &at in &self.step.order {
-            let Target { lower, mut layer } = self.apply(at)?;
+            let target = self.target(self.step.actions[at].input)?;
+            if let Err(failure) = self.apply(at, &target) {
+                return Err(self.leave(at, target, failure));
+            }
+            let Target { lower, mut layer } = target;
             self.outcomes[at] = if self.step.actions[at].hands_on {
                 Outcome::Active(Target { lower, layer })
             } else {
@@ -143,25 +150,41 @@ impl<'a> Run<'a> {
             .collect())
     }
 
-    fn apply(&mut self, at: usize) -> Result<Target, OpFailure> {
+    fn apply(&self, at: usize, target: &Target) -> Result<(), OpFailure> {
         let Action {
-            input,
             secondary,
             action,
             owner,
             ..
         } = &self.step.actions[at];
-        let target = self.target(*input)?;
         let source = self.tree(*secondary);
         let owner = owner.as_ref().map(|owner| self.owner(owner));
         let action = with_owner(action.clone(), owner);
         lamina_fileops::apply(&action, &target.layer, Some(&source), self.cancel).map_err(
             |source| match source {
                 lamina_fileops::FileOpError::Cancelled(cancelled) => cancelled.into(),
-                source => OpFailure::File { action: at, source },
+                source => OpFailure::File(source),
             },
-        )?;
-        Ok(target)
+        )
+    }
+
+    /// Adds what the actions have made so far, the failed one included (row ERR-04).
+    fn leave(&self, at: usize, target: Target, failure: OpFailure) -> OpFailure {
+        if matches!(failure, OpFailure::Cancelled(_)) {
+            return failure;
+        }
+        let sealed = |outcome: &Outcome| match outcome {
+            Outcome::Sealed(snapshot) => Some(snapshot.clone()),
+            Outcome::None | Outcome::Active(_) => None,
+        };
+        let mut mounts: Vec<_> = self.outcomes.iter().map(sealed).collect();
+        let half_done = target.layer.commit(self.cancel);
+        mounts[at] = half_done.ok().map(|layer| target.lower.push(layer));
+        failure.with_left(Leftovers {
+            inputs: self.inputs.iter().cloned().map(Some).collect(),
+            mounts,
+            subject: SolveSubject::FileAction(i64::try_from(at).unwrap_or(i64::MAX)),
+        })
     }
 
     /// The layer that an action changes.

@@ -15,6 +15,7 @@ mod digest;
 mod exec;
 mod exec_mounts;
 mod exec_outputs;
+mod exec_ssh;
 mod failure;
 mod file;
 mod source;
@@ -34,7 +35,9 @@ use crate::model::Step;
 
 pub use context::BuildContext;
 pub(crate) use context::NestedSolve;
+pub(crate) use failure::Leftovers;
 pub(crate) use failure::OpFailure;
+pub(crate) use failure::exit_code;
 
 /// The op of one step; layers that it makes are described by its `name`.
 pub(crate) fn op(

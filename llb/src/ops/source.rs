@@ -55,14 +55,20 @@ impl SourceOp {
     }
 
     async fn pinned(&self, context: &Context) -> Result<&Pinned, OpFailure> {
+        let request = SourceRequest {
+            identifier: self.step.identifier.clone(),
+            attrs: self.step.attrs.clone(),
+            platform: Some(self.step.platform.clone()),
+        };
         let resolve = || async {
-            let request = SourceRequest {
-                identifier: self.step.identifier.clone(),
-                attrs: self.step.attrs.clone(),
-                platform: Some(self.step.platform.clone()),
-            };
-            let source = source_context(context)?;
-            Ok(self.services.sources.resolve(&request, &source).await?)
+            let mut last = OpFailure::NoBuild;
+            for source in source_contexts(context) {
+                match self.services.sources.resolve(&request, &source).await {
+                    Ok(pinned) => return Ok(pinned),
+                    Err(error) => last = unless_final(error)?,
+                }
+            }
+            Err(last)
         };
         self.pinned.get_or_try_init(resolve).await
     }
@@ -90,32 +96,37 @@ impl SourceOp {
     }
 
     async fn tree(&self, context: &Context) -> Result<&Snapshot, OpFailure> {
+        let pinned = self.pinned(context).await?;
         let fetch = || async {
-            let pinned = self.pinned(context).await?;
-            let source = source_context(context)?;
-            Ok(self
-                .services
-                .sources
-                .snapshot(pinned, &source)
-                .await?
-                .into())
+            let mut last = OpFailure::NoBuild;
+            for source in source_contexts(context) {
+                match self.services.sources.snapshot(pinned, &source).await {
+                    Ok(stack) => return Ok(stack.into()),
+                    Err(error) => last = unless_final(error)?,
+                }
+            }
+            Err(last)
         };
         self.tree.get_or_try_init(fetch).await
     }
 }
 
-/// For whom a source works: the first of the builds that wait.
-fn source_context(context: &Context) -> Result<SourceContext, OpFailure> {
-    let build = context
-        .builds()
-        .into_iter()
-        .next()
-        .ok_or(OpFailure::NoBuild)?;
-    Ok(SourceContext {
+/// For whom a source may work: each of the builds that wait (row SES-07).
+fn source_contexts(context: &Context) -> Vec<SourceContext> {
+    let source = |build: Arc<BuildContext>| SourceContext {
         session: Arc::clone(&build.session),
         progress: context.progress.clone(),
         cancel: context.cancel.clone(),
-    })
+    };
+    context.builds().into_iter().map(source).collect()
+}
+
+/// Returns the failure if the client is the problem, so that another may do; else fails with it.
+fn unless_final(error: SourceError) -> Result<OpFailure, OpFailure> {
+    match error {
+        SourceError::Session(_) => Ok(error.into()),
+        error => Err(error.into()),
+    }
 }
 
 impl From<SourceError> for OpFailure {

@@ -1,0 +1,67 @@
+//! Builds without an engine: definitions, frontends and references over one store.
+//!
+//! Steps are run by this program itself in another role, so it has its own `main`: told so by its
+//! first argument it is the executor's child, or a program of a step, else it runs the tests one
+//! after the other. As with the usual harness, an argument is a filter on their names.
+
+mod errors;
+mod forwarding;
+mod frontends;
+mod graph;
+mod harness;
+mod leftovers;
+mod policies;
+mod programs;
+mod reads;
+mod wire;
+mod world;
+
+use harness::Test;
+
+const TESTS: &[Test] = &[
+    Test::new("errors::rows_of_the_wire", errors::rows_of_the_wire),
+    Test::new("errors::words_of_the_goldens", errors::words_of_the_goldens),
+    Test::new(
+        "forwarding::steps_reach_the_client",
+        forwarding::steps_reach_the_client,
+    ),
+    Test::new("forwarding::missing_agents", forwarding::missing_agents),
+    Test::new(
+        "forwarding::another_client_helps",
+        forwarding::another_client_helps,
+    ),
+    Test::new("frontends::nested_calls", frontends::nested_calls),
+    Test::new("frontends::endless_calls_end", frontends::endless_calls_end),
+    Test::new(
+        "frontends::errors_name_the_frontend",
+        frontends::errors_name_the_frontend,
+    ),
+    Test::new(
+        "frontends::warnings_are_events",
+        frontends::warnings_are_events,
+    ),
+    Test::new("leftovers::of_a_process", leftovers::of_a_process),
+    Test::new("leftovers::of_file_actions", leftovers::of_file_actions),
+    Test::new("leftovers::of_required_paths", leftovers::of_required_paths),
+    Test::new("leftovers::of_a_checksum", leftovers::of_a_checksum),
+    Test::new(
+        "policies::decide_before_anything_runs",
+        policies::decide_before_anything_runs,
+    ),
+    Test::new("programs::talk_and_fail", programs::talk_and_fail),
+    Test::new("programs::end_when_dropped", programs::end_when_dropped),
+    Test::new("reads::rows_of_the_wire", reads::rows_of_the_wire),
+    Test::new("reads::rates", reads::rates),
+];
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match arguments.as_slice() {
+        ["runtime", ..] => lamina_executor::runtime_main(),
+        ["ask", socket, question] => return forwarding::ask(socket, question),
+        _ => {}
+    }
+    lamina_executor::userns::enter().expect("namespaces for steps");
+    harness::run(TESTS);
+}
