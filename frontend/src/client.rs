@@ -298,11 +298,5 @@ fn engine(error: BuildError, what: &str) -> Located<FrontendError> {
 }
 
 fn missing(path: &str) -> BuildError {
-    BuildError {
-        message: format!("open {path}: no such file or directory"),
-        vertex: None,
-        sources: Vec::new(),
-        exit_code: None,
-        cancelled: false,
-    }
+    BuildError::new(format!("open {path}: no such file or directory"))
 }

@@ -143,8 +143,10 @@ pub enum FrontendError {
         name: String,
         source: ReferenceError,
     },
-    #[error("failed with build-arg:BUILDKIT_SYNTAX = {value}: {source}")]
-    SyntaxArgument { value: String, source: Box<Self> },
+    #[error("no source specified for gateway")]
+    NoGatewaySource,
+    #[error("development gateway is no longer supported")]
+    DevelopmentGateway,
     #[error("invalid context specifier {value} for {name}")]
     ContextSpecifier { value: String, name: String },
     #[error("unsupported context source {kind} for {name}")]
@@ -196,7 +198,7 @@ impl Located<FrontendError> {
         self.map(|error| {
             let mut engine = match error {
                 FrontendError::Engine(engine) => engine,
-                other => plain(other.to_string()),
+                other => BuildError::new(other.to_string()),
             };
             engine.message = format!("{what}: {}", engine.message);
             FrontendError::Engine(engine)
@@ -207,7 +209,8 @@ impl Located<FrontendError> {
     pub(crate) fn into_build_error(self, file: Option<&pb::SourceInfo>) -> BuildError {
         let mut error = match *self.error {
             FrontendError::Engine(error) => error,
-            other => plain(other.to_string()),
+            FrontendError::Options(error) => options_error(error),
+            other => BuildError::new(other.to_string()),
         };
         if let Some(info) = file {
             let excerpt = |lines: &crate::lines::Lines| SourceExcerpt {
@@ -220,12 +223,13 @@ impl Located<FrontendError> {
     }
 }
 
-fn plain(message: String) -> BuildError {
-    BuildError {
-        message,
-        vertex: None,
-        sources: Vec::new(),
-        exit_code: None,
-        cancelled: false,
+/// Says what clients look for in details, not in the text (rows ERR-07, ERR-08).
+fn options_error(error: OptionsError) -> BuildError {
+    let mut build_error = BuildError::new(error.to_string());
+    match error {
+        OptionsError::Capability { cap } => build_error.frontend_cap = Some(cap),
+        OptionsError::Request { request } => build_error.subrequest = Some(request),
+        _ => {}
     }
+    build_error
 }

@@ -25,15 +25,18 @@ use crate::error::FrontendError;
 use crate::error::Result;
 use crate::lint::Finding;
 use crate::lint::Linter;
-use crate::located::Located;
 use crate::options::Options;
 use crate::options::OptionsError;
 use crate::platform::format_all;
-use crate::reference::ImageName;
 use crate::syntax::syntax_directive;
 
+mod hand_over;
+
+/// The version of Dockerfiles that the built-in frontend understands.
+pub const DOCKERFILE_VERSION: &str = "1.26.0";
+
 /// The value of `# syntax=` that asks for this frontend by name (row FDF-34).
-const OWN_NAME: &str = "dockerfile.v0";
+pub(crate) const OWN_NAME: &str = "dockerfile.v0";
 
 /// What `frontend.caps` may ask for.
 const CAPS: [&str; 4] = [
@@ -54,6 +57,28 @@ impl Frontend for DockerfileFrontend {
         let build = prepared.map_err(|error| error.into_build_error(None))?;
         let result = build.run().await;
         result.map_err(|error| error.into_build_error(Some(&build.source.info)))
+    }
+}
+
+impl DockerfileFrontend {
+    /// Builds instead of the frontend that the syntax line of the Dockerfile asks for, and says so.
+    pub(crate) async fn build_instead(
+        &self,
+        bridge: Arc<dyn Bridge>,
+        note: Warning,
+    ) -> std::result::Result<BuildResult, BuildError> {
+        let prepared = prepare(bridge).await;
+        let build = prepared.map_err(|error| error.into_build_error(None))?;
+        let Source { text, info, vertex } = &build.source;
+        let directive = syntax_directive(text);
+        let note = Warning {
+            source: Some(info.clone()),
+            ranges: directive.map_or_else(Vec::new, |line| line.lines.to_ranges()),
+            ..note
+        };
+        build.client.bridge().warn(*vertex, note);
+        let result = build.run().await;
+        result.map_err(|error| error.into_build_error(Some(info)))
     }
 }
 
@@ -111,7 +136,9 @@ fn check_caps(asked: &str) -> std::result::Result<(), OptionsError> {
 
 impl Build {
     async fn run(&self) -> Result<BuildResult> {
-        self.check_syntax()?;
+        if let Some(result) = self.hand_over().await? {
+            return Ok(result);
+        }
         if let Some(request) = self.client.option("requestid") {
             return Err(OptionsError::Request {
                 request: request.to_owned(),
@@ -154,29 +181,6 @@ impl Build {
             [] => vec![None],
             platforms => platforms.iter().cloned().map(Some).collect(),
         }
-    }
-
-    /// Honours a syntax line (row FDF-46): it must name an image, and this frontend speaks for it.
-    ///
-    /// The option `cmdline` says that the client has followed the line already.
-    fn check_syntax(&self) -> Result<()> {
-        if self.client.option("cmdline").is_some() {
-            return Ok(());
-        }
-        if let Some(value) = self.client.option("build-arg:BUILDKIT_SYNTAX") {
-            return check_syntax_image(value).map_err(|source| {
-                FrontendError::SyntaxArgument {
-                    value: value.to_owned(),
-                    source: Box::new(source),
-                }
-                .into()
-            });
-        }
-        let Some(directive) = syntax_directive(&self.source.text) else {
-            return Ok(());
-        };
-        let checked = check_syntax_image(&directive.value);
-        checked.map_err(|error| Located::at(error, directive.lines))
     }
 
     /// Converts for one platform; warnings are for the first one only.
@@ -230,20 +234,6 @@ impl Build {
             metadata.insert(key("source.date.epoch"), epoch.to_string().into_bytes());
         }
         Ok(reference)
-    }
-}
-
-fn check_syntax_image(value: &str) -> std::result::Result<(), FrontendError> {
-    let name = value.trim().split(' ').next().unwrap_or_default();
-    if name == OWN_NAME {
-        return Ok(());
-    }
-    match ImageName::parse(name) {
-        Ok(_) => Ok(()),
-        Err(source) => Err(FrontendError::ContextName {
-            name: name.to_owned(),
-            source,
-        }),
     }
 }
 

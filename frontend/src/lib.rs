@@ -1,4 +1,5 @@
-//! The built-in dockerfile.v0 frontend: text to syntax tree to instructions to LLB.
+//! The frontends: dockerfile.v0 (text to syntax tree to instructions to LLB), and gateway.v0, which
+//! runs frontends that come in images.
 //!
 //! Three stages, with types between them and each usable alone:
 //!
@@ -8,15 +9,18 @@
 //! | [`instructions`] | nodes | [`instructions::Stage`]s of typed instructions, checked |
 //! | `convert` | stages | a marshalled LLB definition and an image config |
 //!
-//! [`DockerfileFrontend`] runs them for an engine. What it hands over are the bytes of a
+//! [`DockerfileFrontend`] runs them for an engine; a syntax line hands the build over to
+//! [`GatewayFrontend`]. What it hands over are the bytes of a
 //! definition, as any client would: there is no private path into the engine.
 
 mod client;
+mod context;
 mod convert;
 pub mod env;
 mod error;
 pub mod expand;
 mod frontend;
+mod gateway;
 pub mod git;
 mod graph;
 pub mod image;
@@ -34,5 +38,7 @@ pub mod syntax;
 
 pub use error::FrontendError;
 pub use error::MAX_DOCKERFILE_BYTES;
+pub use frontend::DOCKERFILE_VERSION;
 pub use frontend::DockerfileFrontend;
+pub use gateway::GatewayFrontend;
 pub use located::Located;

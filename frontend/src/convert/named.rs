@@ -1,13 +1,13 @@
 //! Named contexts: `context:<name>=<kind>:<value>` (rows FDF-22 to FDF-24).
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use lamina_content::ImageConfig;
 use lamina_llb::ResolveImageOptions;
 use lamina_types::Platform;
 
+use crate::context::NamedContext;
+use crate::context::input_config;
+use crate::context::parse_config;
 use crate::convert::Converter;
-use crate::convert::stages::NamedContext;
 use crate::convert::stages::StageId;
 use crate::error::FrontendError;
 use crate::error::Result;
@@ -19,7 +19,6 @@ use crate::graph::http;
 use crate::graph::image;
 use crate::graph::local;
 use crate::graph::oci_layout;
-use crate::platform::format_all;
 use crate::reference::ImageName;
 
 /// What a named context gives: a tree, and a config if it is an image.
@@ -37,28 +36,9 @@ impl Converter<'_> {
         if ["scratch", "context"].contains(&name.to_lowercase().as_str()) {
             return Ok(None);
         }
-        let reference = ImageName::parse(name).map_err(|source| FrontendError::ContextName {
-            name: name.to_owned(),
-            source,
-        })?;
-        let familiar = reference.familiar();
-        let familiar = familiar
-            .strip_suffix(":latest")
-            .unwrap_or(&familiar)
-            .to_owned();
         let platform = platform.unwrap_or(&self.platforms.target);
-        let with_platform = format!("{familiar}::{}", format_all(platform));
-        let given = [with_platform, familiar.clone()]
-            .into_iter()
-            .find_map(|name| {
-                let value = self.job.client.option(&format!("context:{name}"))?;
-                Some((name, value.to_owned()))
-            });
-        Ok(given.map(|(name, value)| NamedContext {
-            name,
-            familiar,
-            value,
-        }))
+        let options = self.job.client.bridge().options();
+        Ok(NamedContext::find(options, name, platform)?)
     }
 
     /// Loads a context for the stage `id`.
@@ -69,13 +49,7 @@ impl Converter<'_> {
         platform: &Platform,
     ) -> Result<Loaded> {
         let name = &context.name;
-        let Some((kind, value)) = context.value.split_once(':') else {
-            return Err(FrontendError::ContextSpecifier {
-                value: context.value.clone(),
-                name: name.clone(),
-            }
-            .into());
-        };
+        let (kind, value) = context.split()?;
         match kind {
             "docker-image" => {
                 let reference = value.trim_start_matches("//");
@@ -111,7 +85,7 @@ impl Converter<'_> {
             platform: Some(platform.clone()),
             mode: self.job.options.resolve_mode.clone(),
             log_name: format!("[context {name}] load metadata for {reference}"),
-            oci_layout: false,
+            ..ResolveImageOptions::default()
         };
         let resolved = self
             .job
@@ -137,34 +111,22 @@ impl Converter<'_> {
         reference: &str,
         platform: &Platform,
     ) -> Result<Loaded> {
-        let wrong = |source| FrontendError::LayoutReference {
-            reference: reference.to_owned(),
-            source,
-        };
-        let Some((store, digest)) = reference.split_once('@') else {
-            return Err(FrontendError::LayoutDigest {
-                reference: reference.to_owned(),
-            }
-            .into());
-        };
-        let store = store.rsplit_once(':').map_or(store, |(store, _)| store);
-        let shown = ImageName::parse(&context.familiar)
-            .map_err(wrong)?
-            .with_digest(digest);
-        let shown = shown.to_string();
+        let layout = context.layout(reference)?;
+        let shown = &layout.shown;
         let options = ResolveImageOptions {
             platform: Some(platform.clone()),
             mode: self.job.options.resolve_mode.clone(),
             log_name: format!("[context {}] load metadata for {shown}", context.name),
             oci_layout: true,
+            ..ResolveImageOptions::default()
         };
-        // The engine looks the layout up by its store's name.
-        let asked = format!("{store}@{digest}");
         let bridge = self.job.client.bridge();
-        let resolved = bridge.resolve_image_config(&asked, options).await?;
+        let resolved = bridge
+            .resolve_image_config(&layout.asked(), options)
+            .await?;
         let config = parse_config(&resolved.config)?;
         let session = bridge.session_id().to_owned();
-        let vertex = oci_layout(&shown, &session, store, Some(platform.clone()));
+        let vertex = oci_layout(shown, &session, layout.store, Some(platform.clone()));
         let vertex = vertex.named(format!("[context {}] OCI load from client", context.name));
         Ok((Some(Output::of(self.graph.add(vertex))), Some(config)))
     }
@@ -226,28 +188,4 @@ impl Converter<'_> {
         let vertex = http(&context.value, "context", "").named(name);
         Ok((Some(Output::of(self.graph.add(vertex))), None))
     }
-}
-
-/// Reads an image's config.
-pub(super) fn parse_config(bytes: &[u8]) -> Result<ImageConfig> {
-    crate::image::parse(bytes).map_err(|error| {
-        FrontendError::ImageConfig {
-            reason: error.to_string(),
-        }
-        .into()
-    })
-}
-
-/// Takes the config out of an input's metadata: a map whose values are in base 64.
-fn input_config(text: &str) -> Result<Option<ImageConfig>> {
-    let wrong = || FrontendError::InputMetadata {
-        text: text.to_owned(),
-    };
-    let map: std::collections::BTreeMap<String, String> =
-        serde_json::from_str(text).map_err(|_| wrong())?;
-    let Some(encoded) = map.get("containerimage.config") else {
-        return Ok(None);
-    };
-    let bytes = STANDARD.decode(encoded).map_err(|_| wrong())?;
-    parse_config(&bytes).map(Some)
 }

@@ -8,9 +8,10 @@ use lamina_llb::ResolveImageOptions;
 use lamina_llb::ResolvedImage;
 use lamina_types::Platform;
 
+use crate::context::NamedContext;
+use crate::context::parse_config;
 use crate::convert::Converter;
 use crate::convert::checks;
-use crate::convert::named::parse_config;
 use crate::convert::stages::SCRATCH;
 use crate::convert::stages::StageId;
 use crate::convert::stages::at_lines;
@@ -119,7 +120,7 @@ impl Converter<'_> {
     async fn replace_stage(
         &mut self,
         id: StageId,
-        context: &super::stages::NamedContext,
+        context: &NamedContext,
         platform: &Platform,
     ) -> Result<()> {
         let (output, config) = self.load_context(id, context, platform).await?;
@@ -140,7 +141,7 @@ impl Converter<'_> {
     async fn replace_base(
         &mut self,
         id: StageId,
-        context: &super::stages::NamedContext,
+        context: &NamedContext,
         platform: Platform,
     ) -> Result<()> {
         let (output, config) = self.load_context(id, context, &platform).await?;
@@ -215,7 +216,7 @@ impl Converter<'_> {
             platform: Some(platform.clone()),
             mode: self.job.options.resolve_mode.clone(),
             log_name: format!("{prefix} load metadata for {full}"),
-            oci_layout: false,
+            ..ResolveImageOptions::default()
         };
         let answer = self
             .job

@@ -8,6 +8,7 @@ use std::ops::IndexMut;
 use lamina_content::ImageConfig;
 use lamina_types::Platform;
 
+use crate::context::NamedContext;
 use crate::convert::Converter;
 use crate::convert::checks::Tracker;
 use crate::convert::state::PathSet;
@@ -80,16 +81,6 @@ pub(crate) struct StageState {
     pub(crate) cmd: Tracker,
     pub(crate) entrypoint: Tracker,
     pub(crate) healthcheck: Tracker,
-}
-
-/// An option `context:<name>=<value>`.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct NamedContext {
-    /// The name, with the platform if the option has it.
-    pub(crate) name: String,
-    /// The short name alone.
-    pub(crate) familiar: String,
-    pub(crate) value: String,
 }
 
 /// All stages, in the order of the file; images that are copied from behind them.

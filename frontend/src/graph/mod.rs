@@ -188,7 +188,7 @@ impl Marshal {
                 .iter()
                 .map(|input| self.input(*input))
                 .collect(),
-            platform: vertex.platform.as_ref().map(platform),
+            platform: vertex.platform.as_ref().map(lamina_llb::platform_to_wire),
             constraints: Some(pb::WorkerConstraints::default()),
             op: Some(vertex.op.clone()),
         };
@@ -269,16 +269,6 @@ fn merge_metadata(known: &mut pb::OpMetadata, other: &pb::OpMetadata) {
     }
     if other.linux_resources.is_some() {
         known.linux_resources.clone_from(&other.linux_resources);
-    }
-}
-
-fn platform(platform: &Platform) -> pb::Platform {
-    pb::Platform {
-        architecture: platform.architecture.clone(),
-        os: platform.os.clone(),
-        variant: platform.variant.clone(),
-        os_version: platform.os_version.clone(),
-        os_features: platform.os_features.clone(),
     }
 }
 

@@ -165,6 +165,14 @@ fn truth(value: bool) -> &'static str {
     if value { "true" } else { "" }
 }
 
+impl Vertex {
+    /// Sets an attribute of a source.
+    pub(crate) fn with_attr(mut self, key: &str, value: &str) -> Self {
+        set(&mut self, key, value.to_owned());
+        self
+    }
+}
+
 fn set(vertex: &mut Vertex, key: &str, value: String) {
     if let pb::op::Op::Source(source) = &mut vertex.op {
         source.attrs.insert(key.to_owned(), value);

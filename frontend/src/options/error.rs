@@ -88,11 +88,9 @@ pub enum OptionsError {
     #[error("support for \"BUILDKIT_DISABLE_FILEOP\" build-arg was removed in BuildKit 0.11")]
     DisableFileOp,
     /// `frontend.caps` with one that is not there (row ERR-07).
-    #[error(
-        "unsupported frontend capability {cap}: Unimplemented: unsupported frontend capability {cap}"
-    )]
+    #[error("unsupported frontend capability {cap}")]
     Capability { cap: String },
     /// `requestid` with one that is not there (row ERR-08).
-    #[error("unsupported request {request}: unsupported request {request}")]
+    #[error("unsupported request {request}")]
     Request { request: String },
 }

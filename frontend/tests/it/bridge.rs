@@ -6,13 +6,21 @@ use std::sync::Mutex;
 use async_trait::async_trait;
 use lamina_llb::Bridge;
 use lamina_llb::BuildError;
+use lamina_llb::BuildResult;
 use lamina_llb::Entitlements;
+use lamina_llb::FrontendProcess;
+use lamina_llb::FrontendRequest;
 use lamina_llb::Graph;
 use lamina_llb::LoadError;
 use lamina_llb::Reference;
 use lamina_llb::ResolveImageOptions;
+use lamina_llb::ResolveSourceRequest;
 use lamina_llb::ResolvedImage;
+use lamina_llb::ResolvedSource;
+use lamina_llb::RunningProcess;
+use lamina_llb::SolveOptions;
 use lamina_llb::Warning;
+use lamina_llb::WorkerInfo;
 use lamina_proto::pb;
 use lamina_types::Digest;
 use lamina_types::Platform;
@@ -38,6 +46,9 @@ pub(crate) struct RecordingBridge {
     pub(crate) lacks: Vec<String>,
     /// What the engine's loader says against definitions, but for features that it lacks.
     pub(crate) refused: Mutex<Vec<String>>,
+    pub(crate) worker: WorkerInfo,
+    /// Whether a rule is against all images.
+    pub(crate) forbids_images: bool,
 }
 
 impl RecordingBridge {
@@ -138,13 +149,39 @@ impl Bridge for RecordingBridge {
         Ok(Some(Reference::foreign(definition)))
     }
 
+    async fn solve_with(
+        &self,
+        definition: pb::Definition,
+        _: SolveOptions,
+    ) -> Result<Option<Reference>, BuildError> {
+        self.solve(definition).await
+    }
+
+    async fn run_frontend(&self, _: FrontendRequest) -> Result<BuildResult, BuildError> {
+        Err(BuildError::new("there are no other frontends here"))
+    }
+
+    async fn resolve_source(&self, _: ResolveSourceRequest) -> Result<ResolvedSource, BuildError> {
+        Err(BuildError::new("no sources are looked up here"))
+    }
+
+    async fn spawn(&self, _: FrontendProcess) -> Result<RunningProcess, BuildError> {
+        Err(BuildError::new("no programs are run here"))
+    }
+
     async fn resolve_image_config(
         &self,
         reference: &str,
         _options: ResolveImageOptions,
     ) -> Result<ResolvedImage, BuildError> {
+        if self.forbids_images {
+            return Err(BuildError::new("denied"));
+        }
         let config = self.images.get(reference);
-        let config = config.ok_or_else(|| BuildError::new("no such image"))?;
+        let config = config.ok_or_else(|| BuildError {
+            unavailable: true,
+            ..BuildError::new("no such image")
+        })?;
         Ok(ResolvedImage {
             reference: reference.to_owned(),
             digest: Digest::of(config),
@@ -222,6 +259,10 @@ impl Bridge for RecordingBridge {
 
     fn worker_platforms(&self) -> Vec<Platform> {
         vec![linux()]
+    }
+
+    fn worker(&self) -> &WorkerInfo {
+        &self.worker
     }
 
     fn has_cap(&self, id: &str) -> bool {

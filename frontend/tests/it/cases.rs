@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use lamina_llb::BuildError;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -115,4 +116,17 @@ pub(crate) fn load(file: &Path) -> Vec<Case> {
     text.lines()
         .map(|line| serde_json::from_str(line).expect("a recorded case reads"))
         .collect()
+}
+
+/// Returns the message as it was recorded: by a client in Go, whose typed errors repeat what their
+/// detail says in front of the daemon's message (rows ERR-07, ERR-08).
+pub(crate) fn as_go_clients_print(error: &BuildError) -> String {
+    let message = &error.message;
+    match (&error.frontend_cap, &error.subrequest) {
+        (Some(cap), _) => {
+            format!("unsupported frontend capability {cap}: Unimplemented: {message}")
+        }
+        (None, Some(request)) => format!("unsupported request {request}: {message}"),
+        (None, None) => message.clone(),
+    }
 }

@@ -163,7 +163,7 @@ fn described(error: &BuildError) -> CaseError {
         .first()
         .map(|source| source.info.filename.clone());
     CaseError {
-        message: error.message.clone(),
+        message: cases::as_go_clients_print(error),
         lines: first.zip(lines.iter().max().copied()),
         file: file.filter(|name| name != "Dockerfile" && !name.ends_with("/Dockerfile")),
     }

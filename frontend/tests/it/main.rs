@@ -7,3 +7,4 @@ mod cases;
 mod definitions;
 mod goldens;
 mod random;
+mod stand_in;
