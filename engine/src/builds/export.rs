@@ -1,0 +1,180 @@
+//! Running the exporters of a build, each as a step that watchers see.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use futures_util::future::try_join_all;
+use lamina_exporters::ExportContext;
+use lamina_exporters::ExportError;
+use lamina_exporters::ExportInput;
+use lamina_exporters::Exporter;
+use lamina_llb::Build;
+use lamina_llb::BuildError;
+use lamina_session::Session;
+use lamina_session::SessionError;
+use lamina_types::CancelToken;
+use lamina_types::Digest;
+use lamina_types::Progress;
+
+use super::BuildRequest;
+use super::BuildSource;
+use super::ExportRequest;
+use crate::Engine;
+
+/// What exporters answered (rows CSOL-25, CTL-21).
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ExportResponses {
+    /// By the index of the exporter.
+    pub(crate) by_exporter: Vec<BTreeMap<String, String>>,
+    /// Of the frontend and of caches.
+    pub(crate) others: BTreeMap<String, String>,
+}
+
+impl ExportResponses {
+    /// Returns all in one map, as clients get it.
+    pub(crate) fn merged(&self) -> BTreeMap<String, String> {
+        let all = std::iter::once(&self.others).chain(&self.by_exporter);
+        all.flatten()
+            .map(|(key, value)| (key.clone(), value.clone()))
+            .collect()
+    }
+}
+
+/// The gRPC code of a wait that was given up.
+const DEADLINE_EXCEEDED: i32 = 4;
+
+/// The option that sets the time of what is exported, and the attribute of exporters for it.
+const EPOCH_OPTION: &str = "build-arg:SOURCE_DATE_EPOCH";
+const EPOCH_ATTR: &str = "source-date-epoch";
+
+/// Metadata keys with this prefix go into the response (row RMD-08).
+const FRONTEND_PREFIX: &str = "frontend.";
+
+/// Gives the epoch of the build, if it is a number, to the exporters that have none (row CSOL-22).
+pub(super) fn inject_epoch(request: &mut BuildRequest) {
+    let options = match &request.source {
+        BuildSource::Definition(_) => return,
+        BuildSource::Frontend { options, .. } | BuildSource::Client { options, .. } => options,
+    };
+    let Some(epoch) = options.get(EPOCH_OPTION) else {
+        return;
+    };
+    if epoch.parse::<i64>().is_err() {
+        return;
+    }
+    for export in &mut request.exports {
+        let attr = export.attrs.entry(EPOCH_ATTR.to_owned());
+        attr.or_insert_with(|| epoch.clone());
+    }
+}
+
+/// Makes the exporters, so that wrong attributes are refused before anything runs.
+pub(super) fn parse(requests: &[ExportRequest]) -> Result<Vec<Box<dyn Exporter>>, BuildError> {
+    let exporters = requests.iter().enumerate().map(|(index, request)| {
+        lamina_exporters::parse(&request.kind, &request.attrs, index).map_err(build_error)
+    });
+    exporters.collect()
+}
+
+/// Runs all exporters at once (rows CSOL-09, CSOL-25).
+pub(super) async fn run(
+    build: &Build,
+    exporters: Vec<Box<dyn Exporter>>,
+    input: &ExportInput,
+    context: &ExportContext,
+) -> Result<ExportResponses, BuildError> {
+    let exports = exporters.iter().enumerate().map(|(index, exporter)| {
+        let context = context.clone();
+        async move { run_one(build, index, exporter.as_ref(), input, context).await }
+    });
+    let by_exporter = try_join_all(exports).await?;
+    let metadata = input.metadata.iter();
+    let frontend = metadata.filter(|(key, _)| key.starts_with(FRONTEND_PREFIX));
+    Ok(ExportResponses {
+        by_exporter,
+        others: frontend
+            .map(|(key, value)| (key.clone(), String::from_utf8_lossy(value).into_owned()))
+            .collect(),
+    })
+}
+
+async fn run_one(
+    build: &Build,
+    index: usize,
+    exporter: &dyn Exporter,
+    input: &ExportInput,
+    mut context: ExportContext,
+) -> Result<BTreeMap<String, String>, BuildError> {
+    let digest = Digest::of(format!("export {index}: {}", exporter.name()).as_bytes());
+    let step = build.step(digest, exporter.name());
+    context.progress = step.progress().clone();
+    let exported = exporter.export(input, &context).await;
+    let failure = exported.as_ref().err().map(ToString::to_string);
+    step.finish(failure);
+    exported.map_err(build_error)
+}
+
+fn build_error(error: ExportError) -> BuildError {
+    let code = match &error {
+        ExportError::Cancelled(_) => return BuildError::cancelled(),
+        // A wait for the client is over (row NET-14).
+        ExportError::Session(SessionError::NotConnected { .. }) => Some(DEADLINE_EXCEEDED),
+        _ => None,
+    };
+    BuildError {
+        code,
+        ..BuildError::new(error.to_string())
+    }
+}
+
+impl Engine {
+    pub(crate) fn export_context(
+        &self,
+        session: &Arc<dyn Session>,
+        cancel: &CancelToken,
+    ) -> ExportContext {
+        ExportContext {
+            snapshots: self.0.services.snapshots.clone(),
+            content: self.0.content.clone(),
+            registry: self.0.registry.clone(),
+            session: Arc::clone(session),
+            blocking: self.0.services.blocking.clone(),
+            progress: Progress::default(),
+            cancel: cancel.clone(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lamina_session::LocalSession;
+
+    use super::*;
+
+    #[test]
+    fn the_epoch_reaches_exporters_without_one() {
+        let own = [(EPOCH_ATTR.to_owned(), "7".to_owned())];
+        for (name, option, attrs, wanted) in [
+            ("given", Some("5"), vec![], Some("5")),
+            ("own", Some("5"), own.to_vec(), Some("7")),
+            ("no number", Some("x"), vec![], None),
+            ("none", None, vec![], None),
+        ] {
+            let options = option.map(|value| (EPOCH_OPTION.to_owned(), value.to_owned()));
+            let source = BuildSource::Frontend {
+                name: String::new(),
+                options: options.into_iter().collect(),
+                inputs: BTreeMap::new(),
+            };
+            let session = Arc::new(LocalSession::builder().build());
+            let mut request = BuildRequest::new(source, session);
+            request.exports.push(ExportRequest {
+                kind: "tar".to_owned(),
+                attrs: attrs.into_iter().collect(),
+            });
+            inject_epoch(&mut request);
+            let epoch = request.exports[0].attrs.get(EPOCH_ATTR);
+            assert_eq!(epoch.map(String::as_str), wanted, "{name}");
+        }
+    }
+}

@@ -1,0 +1,261 @@
+//! The engine: everything that builds share, wired over one state folder.
+
+use std::sync::Arc;
+
+use lamina_content::ContentStore;
+use lamina_executor::Executor;
+use lamina_executor::ExecutorOptions;
+use lamina_executor::userns;
+use lamina_executor::userns::IdMapping;
+use lamina_llb::CacheMounts;
+use lamina_llb::Entitlements;
+use lamina_llb::Services;
+use lamina_llb::SnapshotResults;
+use lamina_llb::SnapshotSolver;
+use lamina_registry::RegistryClient;
+use lamina_session::SessionManager;
+use lamina_snapshotter::KernelOverlay;
+use lamina_snapshotter::SnapshotStore;
+use lamina_snapshotter::XattrNamespace;
+use lamina_solver::RedbCache;
+use lamina_solver::Solver;
+use lamina_solver::SolverOptions;
+use lamina_sources::SourceConfig;
+use lamina_sources::Sources;
+use lamina_types::Blocking;
+use redb::Database;
+
+use crate::EngineOptions;
+use crate::ErrorEncoder;
+use crate::OpenError;
+use crate::SnapshotterKind;
+use crate::StepLogLimits;
+use crate::Version;
+use crate::builds::LiveBuilds;
+use crate::builds::RunningBuilds;
+use crate::history::History;
+use crate::history::HistoryBlobs;
+use crate::limits;
+use crate::options::plain_status;
+use crate::platforms::Platforms;
+use crate::state::State;
+use crate::usage::LayerUses;
+use crate::usage::NotedResults;
+use crate::usage::Stores as KeptStores;
+use crate::usage::Usage;
+use crate::worker;
+
+/// Builds things. Clones share it; the state folder is free again when the last clone and the
+/// last build are dropped.
+#[derive(Clone)]
+pub struct Engine(pub(crate) Arc<Inner>);
+
+/// Fields are dropped in this order: what works first, what is worked on last, the lock at the end.
+pub(crate) struct Inner {
+    pub(crate) solver: SnapshotSolver,
+    pub(crate) cache: Arc<RedbCache>,
+    pub(crate) services: Arc<Services>,
+    pub(crate) content: ContentStore,
+    pub(crate) registry: RegistryClient,
+    pub(crate) entitlements: Entitlements,
+    pub(crate) builds: Arc<LiveBuilds>,
+    pub(crate) running: Arc<RunningBuilds>,
+    pub(crate) history: Arc<History>,
+    pub(crate) usage: Usage,
+    pub(crate) version: Version,
+    pub(crate) platforms: Platforms,
+    pub(crate) step_log: StepLogLimits,
+    pub(crate) encode_error: ErrorEncoder,
+    _state: State,
+}
+
+/// Steps that run at once on small machines: many wait for the network rather than a processor.
+const LEAST_PARALLELISM: usize = 4;
+
+impl Engine {
+    /// Opens the state folder, making it if it does not exist, and starts what steps need.
+    ///
+    /// Waits if another process has the folder. What a killed process left unfinished is removed.
+    ///
+    /// # Errors
+    /// [`OpenError`]; nothing keeps running.
+    pub async fn open(options: EngineOptions) -> Result<Self, OpenError> {
+        let namespace = match userns::mapping() {
+            IdMapping::Root => XattrNamespace::Trusted,
+            IdMapping::Subordinate { .. } | IdMapping::Single => XattrNamespace::User,
+        };
+        let mut options = options;
+        let on_wait = options.on_wait.take();
+        let state = State::open(&options.root, &options.run_dir, namespace, on_wait).await?;
+        let stores = Stores::open(&options, &state, namespace)?;
+        let inner = Inner::new(options, state, stores)?;
+        // Steps come from the executor's process, which has started: their limits stay the user's.
+        limits::raise_open_files();
+        Ok(Self(Arc::new(inner)))
+    }
+
+    /// Returns the clients that are connected.
+    #[must_use]
+    pub fn sessions(&self) -> &SessionManager {
+        &self.0.services.sessions
+    }
+
+    /// Returns the layers.
+    #[must_use]
+    pub fn snapshots(&self) -> &SnapshotStore {
+        &self.0.services.snapshots
+    }
+}
+
+/// What is kept on disk or elsewhere.
+struct Stores {
+    snapshots: SnapshotStore,
+    content: ContentStore,
+    registry: RegistryClient,
+    database: Arc<Database>,
+    history: HistoryBlobs,
+}
+
+impl Stores {
+    fn open(
+        options: &EngineOptions,
+        state: &State,
+        namespace: XattrNamespace,
+    ) -> Result<Self, OpenError> {
+        let registry = RegistryClient::new(options.registries.clone());
+        Ok(Self {
+            snapshots: SnapshotStore::open(&state.folder("layers")?, namespace)?,
+            content: ContentStore::open(&state.folder("content")?)?,
+            registry: registry.map_err(|error| OpenError::Registry(Box::new(error)))?,
+            database: Arc::new(state.database()?),
+            history: HistoryBlobs::open(&state.folder("history")?)?,
+        })
+    }
+}
+
+impl Inner {
+    /// Wires everything over the stores.
+    fn new(mut options: EngineOptions, state: State, stores: Stores) -> Result<Self, OpenError> {
+        let cache = Arc::new(RedbCache::new(Arc::clone(&stores.database)));
+        let uses = Usage::uses(Arc::clone(&stores.database));
+        let cache_mounts = CacheMounts::open(&state.folder("cache-mounts")?)?;
+        let kept = KeptStores {
+            snapshots: stores.snapshots.clone(),
+            content: stores.content.clone(),
+            cache: Arc::clone(&cache),
+            cache_mounts: cache_mounts.clone(),
+            uses: Arc::clone(&uses),
+            builds: Arc::default(),
+        };
+        let history = History::new(stores.database, stores.history, options.history.clone());
+        let encode_error = options.encode_error.take();
+        let platforms = Platforms::new(&options.platforms);
+        Ok(Self {
+            solver: solver(&cache, &stores.snapshots, uses, options.max_parallelism),
+            cache,
+            content: stores.content.clone(),
+            registry: stores.registry.clone(),
+            entitlements: options.entitlements,
+            builds: Arc::default(),
+            running: Arc::default(),
+            usage: Usage::new(kept, &options.gc),
+            version: options.version.clone(),
+            step_log: options.step_log,
+            encode_error: encode_error.unwrap_or_else(|| Arc::new(plain_status)),
+            history: Arc::new(history),
+            services: Arc::new(services(
+                options,
+                &state,
+                cache_mounts,
+                &platforms,
+                stores.snapshots,
+                (stores.content, stores.registry),
+            )?),
+            platforms,
+            _state: state,
+        })
+    }
+}
+
+/// Makes a solver whose results are layers, and which notes the use of them.
+fn solver(
+    cache: &Arc<RedbCache>,
+    snapshots: &SnapshotStore,
+    uses: Arc<LayerUses>,
+    max_parallelism: usize,
+) -> SnapshotSolver {
+    let results = NotedResults {
+        results: SnapshotResults::new(snapshots.clone()),
+        uses,
+    };
+    let slots = parallelism(max_parallelism);
+    Solver::new(
+        Arc::clone(cache) as _,
+        Arc::new(results),
+        SolverOptions { slots },
+    )
+}
+
+/// Finds out what makes mounts here.
+fn mounter(
+    kind: SnapshotterKind,
+    snapshots: &SnapshotStore,
+) -> Result<Arc<KernelOverlay>, OpenError> {
+    // Both kinds mean the kernel's overlayfs as long as it is the only one; `Auto` differs when
+    // there is something to fall back to.
+    match kind {
+        SnapshotterKind::Auto | SnapshotterKind::Overlay => {
+            Ok(Arc::new(KernelOverlay::probe(snapshots)?))
+        }
+    }
+}
+
+fn services(
+    options: EngineOptions,
+    state: &State,
+    cache_mounts: CacheMounts,
+    platforms: &Platforms,
+    snapshots: SnapshotStore,
+    (content, registry): (ContentStore, RegistryClient),
+) -> Result<Services, OpenError> {
+    let blocking = Blocking::new(parallelism(0)).map_err(OpenError::Threads)?;
+    let platforms = platforms.now();
+    let id = state.worker_id()?;
+    let worker = worker::describe(id, &options, platforms.clone(), snapshots.namespace());
+    let executor = Executor::start(ExecutorOptions {
+        runtime: options.runtime,
+        mounter: mounter(options.snapshotter, &snapshots)?,
+        store: snapshots.clone(),
+        blocking: blocking.clone(),
+        program: options.program,
+        run_dir: state.run_dir.clone(),
+        dns: options.dns,
+    })?;
+    let sources = Sources::new(SourceConfig {
+        layers: snapshots.clone(),
+        content,
+        registry,
+        blocking: blocking.clone(),
+        sessions: options.sessions.clone(),
+        state: state.folder("sources")?,
+    });
+    Ok(Services {
+        sources,
+        snapshots,
+        executor,
+        cache_mounts,
+        blocking,
+        worker,
+        sessions: options.sessions,
+        platforms,
+        frontends: options.frontends,
+    })
+}
+
+fn parallelism(wanted: usize) -> usize {
+    if wanted > 0 {
+        return wanted;
+    }
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    processors.max(LEAST_PARALLELISM)
+}

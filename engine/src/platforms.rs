@@ -1,0 +1,259 @@
+//! Which platforms the machine runs (row CTL-05).
+//!
+//! First what the processor runs itself: its own architecture, the levels of amd64 that it reaches,
+//! and 386 if the kernel takes such programs. Then what `binfmt_misc` hands to an emulator. Only
+//! handlers count whose emulator the kernel holds open (flag `F`), since no other is found inside a
+//! step's root.
+
+use std::fs;
+use std::fs::File;
+use std::io::Write as _;
+use std::os::fd::AsRawFd as _;
+use std::path::Path;
+use std::process::Command;
+use std::process::Stdio;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::time::Duration;
+use std::time::Instant;
+
+use lamina_types::Platform;
+use rustix::fs::MemfdFlags;
+
+const BINFMT: &str = "/proc/sys/fs/binfmt_misc";
+
+/// How long what was found is believed: emulators are set up while a daemon runs.
+const MAX_AGE: Duration = Duration::from_secs(60);
+
+/// The platforms of an engine.
+pub(crate) enum Platforms {
+    /// As configured.
+    Fixed(Vec<Platform>),
+    /// As found on the machine, and when.
+    Found(Mutex<(Vec<Platform>, Instant)>),
+}
+
+impl Platforms {
+    /// Returns those of the configuration; the host's alone means all that the machine runs.
+    pub(crate) fn new(configured: &[Platform]) -> Self {
+        if configured == [Platform::host()] {
+            return Self::Found(Mutex::new((detect(), Instant::now())));
+        }
+        Self::Fixed(configured.to_vec())
+    }
+
+    /// Returns what is known now, looking again if that is some time ago.
+    pub(crate) fn now(&self) -> Vec<Platform> {
+        match self {
+            Self::Fixed(platforms) => platforms.clone(),
+            Self::Found(found) => {
+                let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
+                if found.1.elapsed() > MAX_AGE {
+                    *found = (detect(), Instant::now());
+                }
+                found.0.clone()
+            }
+        }
+    }
+}
+
+/// Returns all platforms, the native one first.
+fn detect() -> Vec<Platform> {
+    let native = Platform::host();
+    let mut platforms = vec![native.clone()];
+    if native.architecture == "amd64" {
+        platforms.extend(amd64_levels());
+        if runs(&EXITS_386) {
+            platforms.push(Platform::new("linux", "386", ""));
+        }
+    }
+    for platform in emulated(Path::new(BINFMT)) {
+        if platform.architecture != native.architecture && !platforms.contains(&platform) {
+            platforms.push(platform);
+        }
+    }
+    platforms
+}
+
+/// A 32-bit program whose only act is to end well: the header of the file, one segment, seven bytes
+/// of code (`exit(0)`).
+const EXITS_386: [u8; 91] = [
+    0x7f, b'E', b'L', b'F', 1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, // 32 bits, little endian
+    2, 0, 3, 0, 1, 0, 0, 0, 0x54, 0x80, 4, 8, 0x34, 0, 0, 0, // executable, 386, entry
+    0, 0, 0, 0, 0, 0, 0, 0, 0x34, 0, 0x20, 0, 1, 0, 0, 0, // one program header
+    0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0x80, 4, 8, // load at 0x8048000
+    0, 0x80, 4, 8, 0x5b, 0, 0, 0, 0x5b, 0, 0, 0, 5, 0, 0, 0, // 91 bytes, read and execute
+    0, 0x10, 0, 0, // alignment
+    0x31, 0xdb, 0x31, 0xc0, 0x40, 0xcd, 0x80, // xor ebx,ebx; xor eax,eax; inc eax; int 0x80
+];
+
+/// Runs a program that is in memory only, since folders may be mounted without execution.
+fn runs(program: &[u8]) -> bool {
+    let Ok(fd) = rustix::fs::memfd_create("lamina-probe", MemfdFlags::CLOEXEC) else {
+        return false;
+    };
+    let mut file = File::from(fd);
+    let ran = file.write_all(program).and_then(|()| {
+        Command::new(format!("/proc/self/fd/{}", file.as_raw_fd()))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status()
+    });
+    ran.is_ok_and(|status| status.success())
+}
+
+#[cfg(target_arch = "x86_64")]
+fn amd64_levels() -> Vec<Platform> {
+    let levels = [("v2", has_v2()), ("v3", has_v3()), ("v4", has_v4())];
+    let reached = levels.into_iter().take_while(|(_, reached)| *reached);
+    reached
+        .map(|(level, _)| Platform::new("linux", "amd64", level))
+        .collect()
+}
+
+#[cfg(target_arch = "x86_64")]
+fn has_v2() -> bool {
+    is_x86_feature_detected!("sse4.2")
+        && is_x86_feature_detected!("ssse3")
+        && is_x86_feature_detected!("popcnt")
+        && is_x86_feature_detected!("cmpxchg16b")
+}
+
+#[cfg(target_arch = "x86_64")]
+fn has_v3() -> bool {
+    is_x86_feature_detected!("avx2")
+        && is_x86_feature_detected!("bmi1")
+        && is_x86_feature_detected!("bmi2")
+        && is_x86_feature_detected!("f16c")
+        && is_x86_feature_detected!("fma")
+        && is_x86_feature_detected!("lzcnt")
+        && is_x86_feature_detected!("movbe")
+}
+
+#[cfg(target_arch = "x86_64")]
+fn has_v4() -> bool {
+    is_x86_feature_detected!("avx512f")
+        && is_x86_feature_detected!("avx512bw")
+        && is_x86_feature_detected!("avx512cd")
+        && is_x86_feature_detected!("avx512dq")
+        && is_x86_feature_detected!("avx512vl")
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn amd64_levels() -> Vec<Platform> {
+    Vec::new()
+}
+
+/// Returns what the handlers below `folder` run, sorted.
+fn emulated(folder: &Path) -> Vec<Platform> {
+    let Ok(handlers) = fs::read_dir(folder) else {
+        return Vec::new();
+    };
+    let text = |entry: fs::DirEntry| fs::read_to_string(entry.path()).ok();
+    let mut platforms: Vec<Platform> = handlers
+        .filter_map(|entry| handled(&text(entry.ok()?)?))
+        .collect();
+    platforms.sort();
+    platforms.dedup();
+    platforms
+}
+
+/// Returns the platform of a handler: by the machine in the header of the programs that it takes.
+fn handled(handler: &str) -> Option<Platform> {
+    let mut lines = handler.lines();
+    let value = |key: &str| handler.lines().find_map(|line| line.strip_prefix(key));
+    if lines.next() != Some("enabled") || !value("flags:")?.contains('F') {
+        return None;
+    }
+    let magic = hex(value("magic ")?.trim())?;
+    let machine: [u8; 2] = magic.get(18..20)?.try_into().ok()?;
+    let (wide, little) = (magic.get(4)? == &2, magic.get(5)? == &1);
+    if !magic.starts_with(b"\x7fELF") {
+        return None;
+    }
+    let machine = if little {
+        u16::from_le_bytes(machine)
+    } else {
+        u16::from_be_bytes(machine)
+    };
+    let architecture = architecture(machine, wide, little)?;
+    Some(Platform::new("linux", architecture, ""))
+}
+
+/// Names a machine; numbers as in the specification of the file format.
+fn architecture(machine: u16, wide: bool, little: bool) -> Option<&'static str> {
+    Some(match (machine, wide, little) {
+        (3, false, true) => "386",
+        (8, false, false) => "mips",
+        (8, false, true) => "mipsle",
+        (8, true, false) => "mips64",
+        (8, true, true) => "mips64le",
+        (21, true, false) => "ppc64",
+        (21, true, true) => "ppc64le",
+        (22, true, false) => "s390x",
+        (40, false, true) => "arm",
+        (62, true, true) => "amd64",
+        (183, true, true) => "arm64",
+        (243, true, true) => "riscv64",
+        (258, true, true) => "loong64",
+        _ => return None,
+    })
+}
+
+fn hex(text: &str) -> Option<Vec<u8>> {
+    let digits = text.as_bytes().chunks_exact(2);
+    if !digits.remainder().is_empty() {
+        return None;
+    }
+    digits
+        .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok())
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ARM64: &str = "7f454c460201010000000000000000000200b700";
+    const S390X: &str = "7f454c4602020100000000000000000000020016";
+
+    fn handler(state: &str, flags: &str, magic: &str) -> String {
+        format!("{state}\ninterpreter /usr/bin/emulator\nflags: {flags}\noffset 0\nmagic {magic}\n")
+    }
+
+    #[test]
+    fn handlers_are_told_by_the_header_that_they_take() {
+        for (name, handler, wanted) in [
+            (
+                "arm64",
+                handler("enabled", "POCF", ARM64),
+                Some("linux/arm64"),
+            ),
+            ("s390x", handler("enabled", "F", S390X), Some("linux/s390x")),
+            ("disabled", handler("disabled", "F", ARM64), None),
+            ("not held open", handler("enabled", "PO", ARM64), None),
+            ("no program", handler("enabled", "F", "4d5a"), None),
+            ("odd digits", handler("enabled", "F", "7f4"), None),
+            (
+                "by extension",
+                "enabled\nflags: F\nextension .exe\n".to_owned(),
+                None,
+            ),
+            ("nothing", String::new(), None),
+        ] {
+            let found = handled(&handler).map(|platform| platform.to_string());
+            assert_eq!(found.as_deref(), wanted, "{name}");
+        }
+    }
+
+    #[test]
+    fn the_native_platform_comes_first() {
+        let platforms = Platforms::new(&[Platform::host()]).now();
+        assert_eq!(platforms[0], Platform::host());
+        let other = vec![Platform::new("linux", "riscv64", "")];
+        assert_eq!(Platforms::new(&other).now(), other);
+        assert!(emulated(Path::new("/nothing/here")).is_empty());
+        assert!(!runs(b"no program"));
+    }
+}

@@ -1,0 +1,102 @@
+//! The engine as a whole, from requests to exported trees.
+//!
+//! Steps are run by this program itself in another role, so it has its own `main`: told so by its
+//! first argument it is the executor's child, else it runs the tests one after the other. As with
+//! the usual harness, an argument is a filter on their names.
+
+mod bridge;
+mod cache;
+mod engine;
+mod fixture;
+mod goldens;
+#[path = "../../../llb/tests/it/harness.rs"]
+mod harness;
+mod history;
+mod ops;
+mod state;
+mod status;
+mod tar_tree;
+mod usage;
+mod worker;
+
+use harness::Test;
+
+const TESTS: &[Test] = &[
+    Test::new("state::one_owner_at_a_time", state::one_owner_at_a_time),
+    Test::new(
+        "state::damage_and_foreign_formats",
+        state::damage_and_foreign_formats,
+    ),
+    Test::new("state::opening_is_quick", state::opening_is_quick),
+    Test::new(
+        "engine::bad_requests_are_refused",
+        engine::bad_requests_are_refused,
+    ),
+    Test::new("engine::exports_are_steps", engine::exports_are_steps),
+    Test::new(
+        "engine::killed_engines_leave_nothing",
+        engine::killed_engines_leave_nothing,
+    ),
+    Test::new(
+        "bridge::reads_follow_the_wire",
+        bridge::reads_follow_the_wire,
+    ),
+    Test::new(
+        "bridge::definitions_in_files_are_solved",
+        bridge::definitions_in_files_are_solved,
+    ),
+    Test::new("bridge::panics_are_errors", bridge::panics_are_errors),
+    Test::new(
+        "status::watchers_see_all_of_a_build",
+        status::watchers_see_all_of_a_build,
+    ),
+    Test::new(
+        "status::ids_are_unique_and_dropped_builds_stop",
+        status::ids_are_unique_and_dropped_builds_stop,
+    ),
+    Test::new(
+        "status::internal_builds_leave_nothing",
+        status::internal_builds_leave_nothing,
+    ),
+    Test::new("history::records_tell_all", history::records_tell_all),
+    Test::new(
+        "history::events_come_in_order",
+        history::events_come_in_order,
+    ),
+    Test::new(
+        "history::only_the_newest_stay",
+        history::only_the_newest_stay,
+    ),
+    Test::new(
+        "history::held_records_go_later",
+        history::held_records_go_later,
+    ),
+    Test::new("usage::layers_are_described", usage::layers_are_described),
+    Test::new(
+        "usage::pruning_goes_from_the_top",
+        usage::pruning_goes_from_the_top,
+    ),
+    Test::new(
+        "usage::running_builds_keep_theirs",
+        usage::running_builds_keep_theirs,
+    ),
+    Test::new("usage::limits_are_kept", usage::limits_are_kept),
+    Test::new(
+        "usage::builds_are_collected_after",
+        usage::builds_are_collected_after,
+    ),
+    Test::new("worker::filters_choose", worker::filters_choose),
+    Test::new("ops::goldens", ops::goldens),
+    Test::new("cache::goldens", cache::goldens),
+];
+
+fn main() {
+    let first = std::env::args().nth(1);
+    match first.as_deref() {
+        Some("runtime") => lamina_executor::runtime_main(),
+        Some(engine::VICTIM) => engine::victim(),
+        _ => {}
+    }
+    lamina_executor::userns::enter().expect("namespaces for the engine");
+    harness::run(TESTS);
+}

@@ -1,0 +1,62 @@
+//! What the engine says of itself: rows CTL-02 to CTL-05.
+
+use lamina_engine::Engine;
+use lamina_engine::EngineOptions;
+use lamina_types::Platform;
+
+use crate::fixture;
+use crate::harness::Outcome;
+
+pub(crate) fn filters_choose() -> Outcome {
+    let dir = fixture::temporary();
+    fixture::block_on(async {
+        let options = || EngineOptions {
+            labels: [("own.label/x".to_owned(), "y".to_owned())].into(),
+            ..fixture::options(dir.path())
+        };
+        let engine = match Engine::open(options()).await {
+            Ok(engine) => engine,
+            Err(error) => return Outcome::Skipped(error.to_string()),
+        };
+        let worker = engine.workers(&[]).expect("no filter").remove(0);
+        let label = |name: &str| {
+            let name = format!("org.mobyproject.buildkit.worker.{name}");
+            worker.labels.get(&name).map(String::as_str)
+        };
+        assert_eq!(label("executor"), Some("oci"));
+        assert_eq!(label("snapshotter"), Some("overlayfs"));
+        assert_eq!(label("oci.process-mode"), Some("sandbox"));
+        assert!(label("hostname").is_some() && label("selinux.enabled").is_some());
+        assert!(worker.labels.contains_key("lamina.snapshotter.reason"));
+        let host = Platform::host();
+        let first = &worker.platforms[0];
+        assert_eq!(
+            (&first.os, &first.architecture),
+            (&host.os, &host.architecture)
+        );
+        assert!(
+            worker.gc_policy.is_empty(),
+            "nothing is collected unless asked for"
+        );
+        for (filter, found) in [
+            (format!("id=={}", worker.id), true),
+            ("id==other".to_owned(), false),
+            ("labels.\"own.label/x\"==y".to_owned(), true),
+            (
+                "labels.org.mobyproject.buildkit.worker.executor==oci".to_owned(),
+                true,
+            ),
+        ] {
+            let workers = engine
+                .workers(std::slice::from_ref(&filter))
+                .expect("a filter");
+            assert_eq!(!workers.is_empty(), found, "{filter}");
+        }
+        engine.workers(&["==".to_owned()]).expect_err("no filter");
+        drop(engine);
+        let engine = Engine::open(options()).await.expect("opens again");
+        let again = engine.workers(&[]).expect("no filter").remove(0);
+        assert_eq!(again, worker, "also after a restart");
+        Outcome::Passed
+    })
+}
