@@ -1,0 +1,77 @@
+//! Ping: what the caller may use (rows GW-01, GCAP-01 to GCAP-27).
+
+use lamina_llb::CAPS;
+use lamina_llb::WorkerInfo;
+use lamina_llb::platform_to_wire;
+use lamina_proto::caps::ApiCap;
+use lamina_proto::gateway;
+use lamina_proto::worker;
+
+/// Ids of the gateway capabilities on offer, sorted. Only what works may stand here.
+const GATEWAY_CAPS: &[&str] = &[
+    "frontend.caps",
+    "frontend.inputs",
+    "gateway.evaluate",
+    "gateway.solve.evaluate",
+    "gateway.solve.metadata",
+    "gateway.warnings",
+    "importcaches",
+    "proto.refarray",
+    "readdir",
+    "readfile",
+    "reference.output",
+    "resolveimage",
+    "resolveimage.resolvemode",
+    "return",
+    "returnmap",
+    "solve.base",
+    INLINE_RETURN,
+    "source.metaresolver",
+    "statfile",
+];
+
+/// Works, and clients are to use `return` instead (row GCAP-02).
+const INLINE_RETURN: &str = "solve.inlinereturn";
+
+/// Returns the answer to Ping on a build that runs on `worker`.
+pub(super) fn pong(worker: &WorkerInfo) -> gateway::PongResponse {
+    gateway::PongResponse {
+        frontend_api_caps: GATEWAY_CAPS.iter().map(|id| cap(id)).collect(),
+        llb_caps: CAPS.iter().map(|id| cap(id)).collect(),
+        workers: vec![worker::WorkerRecord {
+            id: worker.id.clone(),
+            labels: worker.labels.clone(),
+            platforms: worker.platforms.iter().map(platform_to_wire).collect(),
+            ..worker::WorkerRecord::default()
+        }],
+    }
+}
+
+fn cap(id: &str) -> ApiCap {
+    ApiCap {
+        id: id.to_owned(),
+        enabled: true,
+        deprecated: id == INLINE_RETURN,
+        ..ApiCap::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_is_sorted() {
+        assert!(GATEWAY_CAPS.is_sorted());
+    }
+
+    #[test]
+    fn every_cap_is_enabled_and_one_deprecated() {
+        let pong = pong(&WorkerInfo::default());
+        let caps = pong.frontend_api_caps.iter().chain(&pong.llb_caps);
+        assert!(caps.clone().all(|cap| cap.enabled));
+        let deprecated: Vec<_> = caps.filter(|cap| cap.deprecated).collect();
+        assert_eq!(deprecated.len(), 1);
+        assert_eq!(deprecated[0].id, "solve.inlinereturn");
+    }
+}

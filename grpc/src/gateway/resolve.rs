@@ -1,0 +1,101 @@
+//! Looking sources up (rows GW-02 to GW-13).
+
+use lamina_llb::BuildError;
+use lamina_llb::ResolveImageOptions;
+use lamina_llb::ResolveSourceRequest;
+use lamina_proto::gateway;
+use lamina_proto::pb;
+use lamina_types::Platform;
+use tonic::Code;
+
+use super::DrivenBuild;
+
+/// The values of `ResolverType` (row GW-06).
+const REGISTRY: i32 = 0;
+const OCI_LAYOUT: i32 = 1;
+
+impl DrivenBuild {
+    /// Rows GW-02 to GW-08.
+    pub(super) async fn resolve_image_config(
+        &self,
+        request: gateway::ResolveImageConfigRequest,
+    ) -> Result<gateway::ResolveImageConfigResponse, BuildError> {
+        let oci_layout = match request.resolver_type {
+            REGISTRY => false,
+            OCI_LAYOUT => true,
+            other => return Err(invalid(format!("invalid resolver type {other}"))),
+        };
+        let options = ResolveImageOptions {
+            platform: request.platform.map(platform),
+            mode: request.resolve_mode,
+            log_name: request.log_name,
+            oci_layout,
+            session: request.session_id,
+            store: request.store_id,
+            policies: request.source_policies,
+        };
+        let resolved = self.bridge.resolve_image_config(&request.r#ref, options);
+        let resolved = resolved.await?;
+        Ok(gateway::ResolveImageConfigResponse {
+            digest: resolved.digest.to_string(),
+            config: resolved.config,
+            r#ref: resolved.reference,
+        })
+    }
+
+    /// Rows GW-09 to GW-13.
+    pub(super) async fn resolve_source(
+        &self,
+        request: gateway::ResolveSourceMetaRequest,
+    ) -> Result<gateway::ResolveSourceMetaResponse, BuildError> {
+        let missing = || invalid("source is required".to_owned());
+        let source = request.source.ok_or_else(missing)?;
+        let resolved = self.bridge.resolve_source(ResolveSourceRequest {
+            source,
+            platform: request.platform.map(platform),
+            log_name: request.log_name,
+            mode: request.resolve_mode,
+            no_config: request.image.is_some_and(|image| image.no_config),
+            policies: request.source_policies,
+        });
+        let resolved = resolved.await?;
+        let image = resolved.image.map(|(digest, config)| {
+            let digest = digest.to_string();
+            gateway::ResolveSourceImageResponse {
+                digest,
+                config,
+                attestation_chain: None,
+            }
+        });
+        let http = resolved.http.map(|(digest, filename, modified)| {
+            let timestamp = |seconds| prost_types::Timestamp { seconds, nanos: 0 };
+            gateway::ResolveSourceHttpResponse {
+                checksum: digest.to_string(),
+                filename,
+                last_modified: modified.map(timestamp),
+                checksum_response: None,
+            }
+        });
+        Ok(gateway::ResolveSourceMetaResponse {
+            source: Some(resolved.source),
+            image,
+            git: None,
+            http,
+        })
+    }
+}
+
+fn invalid(message: String) -> BuildError {
+    BuildError {
+        code: Some(Code::InvalidArgument as i32),
+        ..BuildError::new(message)
+    }
+}
+
+fn platform(wire: pb::Platform) -> Platform {
+    Platform {
+        os_version: wire.os_version,
+        os_features: wire.os_features,
+        ..Platform::new(&wire.os, &wire.architecture, &wire.variant)
+    }
+}

@@ -1,0 +1,223 @@
+//! Clients that send nonsense: nobody else notices.
+
+use bytes::Buf as _;
+use bytes::BufMut as _;
+use bytes::Bytes;
+use lamina_grpc::MAX_MESSAGE_BYTES;
+use lamina_proto::control;
+use lamina_proto::gateway;
+use lamina_proto::gateway::llb_bridge_client::LlbBridgeClient;
+use proptest::collection;
+use proptest::prelude::any;
+use proptest::strategy::Strategy as _;
+use proptest::strategy::ValueTree as _;
+use proptest::test_runner::TestRunner;
+use prost::Message;
+use tonic::Request;
+use tonic::client::Grpc;
+use tonic::codec::BufferSettings;
+use tonic::codec::Codec;
+use tonic::codec::DecodeBuf;
+use tonic::codec::Decoder;
+use tonic::codec::EncodeBuf;
+use tonic::codec::Encoder;
+use tonic::transport::Channel;
+
+use crate::block_on;
+use crate::bridge::MemoryBridge;
+use crate::bridge::definition;
+use crate::daemon::daemon;
+use crate::gateway::with_pipe;
+use crate::harness::Outcome;
+
+/// Messages for each method.
+const ROUNDS: usize = 40;
+
+/// How long an answer is waited for.
+const PATIENCE: std::time::Duration = std::time::Duration::from_millis(300);
+
+/// Sends and receives bytes as they are.
+#[derive(Clone, Copy, Default)]
+struct Raw;
+
+impl Codec for Raw {
+    type Encode = Bytes;
+    type Decode = Bytes;
+    type Encoder = Self;
+    type Decoder = Self;
+
+    fn encoder(&mut self) -> Self {
+        *self
+    }
+
+    fn decoder(&mut self) -> Self {
+        *self
+    }
+}
+
+impl Encoder for Raw {
+    type Item = Bytes;
+    type Error = tonic::Status;
+
+    fn encode(&mut self, item: Bytes, buffer: &mut EncodeBuf<'_>) -> Result<(), tonic::Status> {
+        buffer.put(item);
+        Ok(())
+    }
+
+    fn buffer_settings(&self) -> BufferSettings {
+        BufferSettings::default()
+    }
+}
+
+impl Decoder for Raw {
+    type Item = Bytes;
+    type Error = tonic::Status;
+
+    fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, tonic::Status> {
+        let length = buffer.remaining();
+        Ok(Some(buffer.copy_to_bytes(length)))
+    }
+}
+
+/// Valid requests that odd ones are made of.
+fn requests() -> Vec<(&'static str, Vec<u8>)> {
+    let solve = gateway::SolveRequest {
+        definition: Some(definition(b"x")),
+        frontend_opt: [("k".to_owned(), "v".to_owned())].into(),
+        ..gateway::SolveRequest::default()
+    };
+    let warn = gateway::WarnRequest {
+        digest: lamina_types::Digest::of(b"v").to_string(),
+        info: Some(lamina_proto::pb::SourceInfo::default()),
+        ranges: vec![lamina_proto::pb::Range::default()],
+        ..gateway::WarnRequest::default()
+    };
+    let read = gateway::ReadFileRequest {
+        r#ref: "x".to_owned(),
+        file_path: "/etc".to_owned(),
+        range: Some(gateway::FileRange {
+            offset: 1,
+            length: 2,
+        }),
+        ..gateway::ReadFileRequest::default()
+    };
+    vec![
+        ("Ping", Vec::new()),
+        ("Inputs", Vec::new()),
+        ("Solve", solve.encode_to_vec()),
+        ("Warn", warn.encode_to_vec()),
+        ("ReadFile", read.encode_to_vec()),
+        ("ReadDir", read.encode_to_vec()),
+        ("StatFile", read.encode_to_vec()),
+        ("ResolveImageConfig", solve.encode_to_vec()),
+        ("ResolveSourceMeta", solve.encode_to_vec()),
+    ]
+}
+
+/// Sends odd versions of `valid` to `path`; each is answered somehow.
+async fn torment(channel: &Channel, path: &'static str, valid: &[u8], build: &str) {
+    let mut runner = TestRunner::deterministic();
+    let edits = collection::vec((any::<proptest::sample::Index>(), any::<u8>()), 0..8);
+    let strategy = (
+        edits,
+        collection::vec(any::<u8>(), 0..64),
+        any::<proptest::sample::Index>(),
+    );
+    for _ in 0..ROUNDS {
+        let (edits, tail, cut) = strategy.new_tree(&mut runner).expect("a value").current();
+        let mut bytes = valid.to_vec();
+        for (index, byte) in edits {
+            if !bytes.is_empty() {
+                let index = index.index(bytes.len());
+                bytes[index] = byte;
+            }
+        }
+        if !bytes.is_empty() {
+            bytes.truncate(cut.index(bytes.len() + 1));
+        }
+        bytes.extend(tail);
+        let mut client = Grpc::new(channel.clone());
+        client.ready().await.expect("the connection lives");
+        let mut request = Request::new(Bytes::from(bytes));
+        let id = build.parse().expect("a value");
+        request
+            .metadata_mut()
+            .insert("buildkit-controlapi-buildid", id);
+        let answer = client.unary(request, path.parse().expect("a path"), Raw);
+        // What has become a build that its client is to drive has no end.
+        drop(tokio::time::timeout(PATIENCE, answer).await);
+    }
+}
+
+/// Every request of LLBBridge, on a pipe.
+pub(crate) fn odd_bytes_on_a_pipe_harm_nobody() -> Outcome {
+    with_pipe(MemoryBridge::with_options(&[]), async |channel| {
+        for (method, valid) in requests() {
+            let path = format!("/moby.buildkit.v1.frontend.LLBBridge/{method}");
+            torment(&channel, path.leak(), &valid, "x").await;
+        }
+        let mut client = LlbBridgeClient::new(channel);
+        client.ping(gateway::PingRequest {}).await.expect("pong");
+    });
+    Outcome::Passed
+}
+
+/// Requests of Control that end by themselves, and one that is too large.
+pub(crate) fn odd_bytes_harm_nobody() -> Outcome {
+    block_on(async {
+        let daemon = daemon!();
+        let channel = daemon.connect().await;
+        let solve = control::SolveRequest {
+            r#ref: "x".to_owned(),
+            definition: Some(definition(b"x")),
+            session: "nobody".to_owned(),
+            ..control::SolveRequest::default()
+        };
+        let prune = control::PruneRequest {
+            filter: vec!["type==regular".to_owned()],
+            keep_duration: i64::MIN,
+            reserved_space: i64::MAX,
+            max_used_space: -1,
+            ..control::PruneRequest::default()
+        };
+        let usage = control::DiskUsageRequest {
+            filter: vec!["id~=x".to_owned()],
+            age_limit: i64::MIN,
+        };
+        let update = control::UpdateBuildHistoryRequest {
+            r#ref: "x".to_owned(),
+            delete: true,
+            ..control::UpdateBuildHistoryRequest::default()
+        };
+        for (path, valid) in [
+            ("/moby.buildkit.v1.Control/Solve", encoded(&solve)),
+            ("/moby.buildkit.v1.Control/DiskUsage", encoded(&usage)),
+            ("/moby.buildkit.v1.Control/Prune", encoded(&prune)),
+            (
+                "/moby.buildkit.v1.Control/UpdateBuildHistory",
+                encoded(&update),
+            ),
+            (
+                "/containerd.services.content.v1.Content/Info",
+                encoded(&usage),
+            ),
+        ] {
+            let rounds = torment(&channel, path, &valid, "x");
+            let limited = tokio::time::timeout(std::time::Duration::from_secs(60), rounds);
+            limited
+                .await
+                .unwrap_or_else(|_| panic!("{path}: no answer"));
+        }
+        let mut client = daemon.control().await;
+        let mut large = solve;
+        large.definition = Some(definition(&vec![0; MAX_MESSAGE_BYTES]));
+        let status = client.solve(large).await.expect_err("too large");
+        assert_eq!(status.code(), tonic::Code::OutOfRange);
+        client.info(control::InfoRequest {}).await.expect("answers");
+        Outcome::Passed
+    })
+}
+
+fn encoded(message: &impl Message) -> Vec<u8> {
+    message.encode_to_vec()
+}

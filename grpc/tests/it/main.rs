@@ -1,0 +1,75 @@
+//! The services as clients and frontends use them, over sockets and pipes.
+//!
+//! Steps are run by this program itself in another role, and so is a frontend at the other end of
+//! a pipe; so it has its own `main`. As with the usual harness, an argument is a filter on names.
+
+mod bridge;
+mod control;
+mod daemon;
+mod driven;
+mod gateway;
+#[path = "../../../llb/tests/it/harness.rs"]
+mod harness;
+mod hostile;
+mod outcome;
+mod program;
+mod services;
+mod wire;
+
+use harness::Test;
+
+/// Makes a table of tests out of their paths.
+macro_rules! tests {
+    ($($module:ident::$name:ident,)*) => {
+        &[$(Test::new(concat!(stringify!($module), "::", stringify!($name)), $module::$name),)*]
+    };
+}
+
+const TESTS: &[Test] = tests![
+    gateway::ping_lists_what_works,
+    gateway::results_have_all_forms,
+    gateway::reads_answer_as_recorded,
+    gateway::failed_ops_can_be_looked_at,
+    gateway::warnings_arrive,
+    gateway::sources_are_looked_up,
+    gateway::containers_are_refused,
+    gateway::health_is_on_the_pipe,
+    outcome::empty_results_are_scratch,
+    outcome::the_first_result_counts,
+    outcome::errors_win,
+    outcome::final_solves_return,
+    program::endings_are_judged,
+    program::images_are_checked,
+    program::syntax_lines_hand_over,
+    services::health_and_info_do_not_wait,
+    services::all_services_are_described,
+    services::content_is_read_only,
+    services::spans_are_refused,
+    control::recorded_requests_fail_as_recorded,
+    control::recorded_dockerfiles_fail_as_recorded,
+    control::a_build_answers_and_is_remembered,
+    driven::clients_drive_their_builds,
+    driven::calls_may_come_before_the_build,
+    driven::unknown_builds_are_not_found,
+    driven::a_dropped_call_ends_the_build,
+    hostile::odd_bytes_harm_nobody,
+    hostile::odd_bytes_on_a_pipe_harm_nobody,
+];
+
+fn main() {
+    match std::env::args().nth(1).as_deref() {
+        Some("runtime") => lamina_executor::runtime_main(),
+        Some(program::ROLE) => program::main(),
+        _ => {}
+    }
+    lamina_executor::userns::enter().expect("namespaces for the engine");
+    harness::run(TESTS);
+}
+
+/// Runs one test's future.
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build();
+    runtime.expect("a runtime").block_on(future)
+}
