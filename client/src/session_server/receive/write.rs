@@ -1,0 +1,134 @@
+//! One file of a result.
+
+use std::fs::File;
+use std::io::Write as _;
+use std::os::fd::OwnedFd;
+
+use bytes::Bytes;
+use lamina_session::FileEntry;
+use lamina_session::host;
+use lamina_session::host::Destination;
+use lamina_types::FileKind;
+use lamina_types::IoContext;
+use lamina_types::PathError;
+use lamina_types::Stat;
+use rustix::fs::AtFlags;
+use rustix::fs::FileType;
+use rustix::fs::Mode;
+use rustix::fs::OFlags;
+use rustix::io::Errno;
+
+/// Data that a file holds in memory before it is written.
+pub(super) const BUFFER_BYTES: usize = 512 << 10;
+
+const NEW_FILE: OFlags = OFlags::WRONLY
+    .union(OFlags::CREATE)
+    .union(OFlags::EXCL)
+    .union(OFlags::NOFOLLOW)
+    .union(OFlags::CLOEXEC);
+
+/// A regular file whose data comes in. It is made when the first data is written.
+pub(super) struct OpenFile {
+    entry: FileEntry,
+    buffered: Vec<Bytes>,
+    bytes: usize,
+    file: Option<File>,
+}
+
+impl OpenFile {
+    pub(super) fn new(entry: FileEntry) -> Self {
+        Self {
+            entry,
+            buffered: Vec::new(),
+            bytes: 0,
+            file: None,
+        }
+    }
+
+    /// Keeps data; says whether it is time to write it.
+    pub(super) fn buffer(&mut self, data: Bytes) -> bool {
+        self.bytes += data.len();
+        self.buffered.push(data);
+        self.bytes >= BUFFER_BYTES
+    }
+
+    /// Writes what is kept; what is at the path goes first.
+    pub(super) fn flush(&mut self, destination: &Destination) -> Result<(), PathError> {
+        let shown = destination.show(&self.entry.path);
+        let mut file = match self.file.take() {
+            Some(file) => file,
+            None => create(&self.entry.path, destination)?,
+        };
+        self.bytes = 0;
+        for data in self.buffered.drain(..) {
+            file.write_all(&data).at(&shown)?;
+        }
+        self.file = Some(file);
+        Ok(())
+    }
+
+    /// Writes the rest and what else the file has.
+    pub(super) fn finish(mut self, destination: &Destination) -> Result<(), PathError> {
+        self.flush(destination)?;
+        match &self.file {
+            Some(file) => {
+                let stat = &self.entry.stat;
+                host::set_metadata(file, stat, stat.mtime_ns).at(destination.show(&self.entry.path))
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+fn create(path: &[u8], destination: &Destination) -> Result<File, PathError> {
+    let (parent, name) = destination.parent(path)?;
+    destination.clear(&parent, name, path)?;
+    let file = rustix::fs::openat(&parent, name, NEW_FILE, Mode::from_raw_mode(0o600));
+    Ok(File::from(file.at(destination.show(path))?))
+}
+
+/// Makes a symlink, a pipe or a device. Devices that only root may make are left out.
+pub(super) fn special(entry: &FileEntry, destination: &Destination) -> Result<(), PathError> {
+    let path = &entry.path[..];
+    let (parent, name) = destination.parent(path)?;
+    let shown = destination.show(path);
+    destination.clear(&parent, name, path)?;
+    let made = match entry.stat.kind {
+        FileKind::Symlink => rustix::fs::symlinkat(&entry.stat.link_target[..], &parent, name),
+        FileKind::Fifo => node(&entry.stat, FileType::Fifo, &parent, name),
+        FileKind::CharDevice => node(&entry.stat, FileType::CharacterDevice, &parent, name),
+        FileKind::BlockDevice => node(&entry.stat, FileType::BlockDevice, &parent, name),
+        FileKind::Socket | FileKind::File | FileKind::Directory => return Ok(()),
+    };
+    match made {
+        Err(Errno::PERM) => {
+            tracing::warn!(path = shown, "left out: only root can make device nodes");
+            return Ok(());
+        }
+        made => made.at(&shown)?,
+    }
+    let flags = AtFlags::SYMLINK_NOFOLLOW;
+    if entry.stat.kind != FileKind::Symlink {
+        let mode = Mode::from_raw_mode(entry.stat.mode);
+        rustix::fs::chmodat(&parent, name, mode, AtFlags::empty()).at(&shown)?;
+    }
+    let times = host::timestamps(entry.stat.mtime_ns);
+    rustix::fs::utimensat(&parent, name, &times, flags).at(&shown)
+}
+
+fn node(
+    stat: &Stat,
+    kind: FileType,
+    parent: &OwnedFd,
+    name: &std::ffi::OsStr,
+) -> rustix::io::Result<()> {
+    let device = rustix::fs::makedev(stat.device.major, stat.device.minor);
+    rustix::fs::mknodat(parent, name, kind, Mode::from_raw_mode(0o600), device)
+}
+
+/// Gives a directory what it has in the result.
+pub(super) fn directory(entry: &FileEntry, destination: &Destination) -> Result<(), PathError> {
+    let open = destination.directory(&entry.path)?;
+    let metadata = host::set_metadata(&open, &entry.stat, entry.stat.mtime_ns);
+    metadata.at(destination.show(&entry.path))
+}
