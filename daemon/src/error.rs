@@ -1,50 +1,29 @@
-//! Why an engine could not be opened.
+//! Why the daemon does not start.
 
-use lamina_executor::ExecError;
-use lamina_llb::CacheMountError;
-use lamina_registry::RegistryError;
-use lamina_snapshotter::SnapshotError;
 use lamina_types::PathError;
 
-/// The state folder or one of the parts over it cannot be used.
+use crate::config::ConfigError;
+use crate::listen::ListenError;
+use crate::settings::SettingsError;
+
+/// The daemon cannot start or go on.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum OpenError {
-    /// A file of the state folder could not be made or read.
+pub(crate) enum DaemonError {
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
+    #[error(transparent)]
+    Listen(#[from] ListenError),
     #[error(transparent)]
     Io(#[from] PathError),
-    /// The folder was made by another version, or for other users.
-    #[error("{root}: {reason}")]
-    Format {
-        /// The state folder.
-        root: String,
-        /// What does not fit, and what to do.
-        reason: String,
-    },
-    /// The database cannot be opened.
-    #[error("{path}: {source}")]
-    Database {
-        /// The file.
-        path: String,
-        /// What is wrong with it.
-        source: Box<redb::DatabaseError>,
-    },
-    /// The layers cannot be used, or no way of mounting them works.
-    #[error(transparent)]
-    Snapshots(#[from] SnapshotError),
-    /// Blobs cannot be kept.
-    #[error(transparent)]
-    Content(#[from] lamina_content::ContentError),
-    /// Cache directories cannot be kept.
-    #[error(transparent)]
-    CacheMounts(#[from] CacheMountError),
-    /// Registries are configured wrongly.
-    #[error(transparent)]
-    Registry(Box<RegistryError>),
-    /// Processes cannot be run.
-    #[error(transparent)]
-    Executor(#[from] ExecError),
-    /// The system gives no threads.
-    #[error("cannot start threads: {0}")]
-    Threads(#[source] std::io::Error),
+    #[error("cannot start: {0}")]
+    Runtime(#[source] std::io::Error),
+    #[error("could not lock {root}, another instance running?")]
+    Locked { root: String },
+    #[error("{0}")]
+    Engine(#[source] Box<lamina_engine::OpenError>),
+    #[error("the certificate for {address} cannot be used: {reason}")]
+    Tls { address: String, reason: String },
 }

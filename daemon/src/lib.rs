@@ -1,32 +1,39 @@
-//! Wiring: configuration, probes, rootless start, and the engine in one process.
+//! The daemon: flags, configuration, listeners, start and stop.
 //!
-//! An [`Engine`] owns a state folder and everything in it; one process at a time may have it. A
-//! [`BuildRequest`] goes in, progress events come out while it runs, and a [`BuildOutcome`] at the
-//! end. The daemon and `lamina build` use it alike.
+//! It is started as BuildKit's daemon is, so that one program can replace the other: the same flags
+//! ([`DaemonArgs`]), the same `buildkitd.toml`, the same places for the socket. What they ask for
+//! and Lamina does not have is accepted with one warning in the log; what nobody knows is an error
+//! if it is a flag and a warning if it is a key of the file (rows FLG-01 to FLG-16, CFG-01 to
+//! CFG-15).
 //!
 //! ```text
-//! $root/lock format        one owner; version and xattr namespace
-//!      /meta.redb          cache keys and records
-//!      /content/           blobs and named images, an OCI layout
-//!      /layers/            sealed layers
-//!      /cache-mounts/      directories that steps share across builds
-//!      /sources/           what sources keep between builds
-//! $run/<name of root>/     what must not outlive the process
+//! flags      ─┐
+//! file       ─┼─► Settings ──► listeners ──► services ──► engine (opens while calls queue) ──► READY
+//! places     ─┘                                  │
+//!                                      SIGTERM ──┴─► STOPPING: no new calls, builds end, exit
 //! ```
+#![deny(unsafe_code)]
 
-mod build;
+mod config;
 mod engine;
 mod error;
-mod export;
-mod options;
-mod state;
+mod flags;
+mod frontends;
+mod listen;
+mod log;
+mod notify;
+pub mod places;
+mod run;
+mod server;
+mod settings;
+mod signals;
+#[expect(unsafe_code, reason = "system calls that no safe wrapper offers")]
+mod sys;
+mod version;
 
-pub use build::BuildOutcome;
-pub use build::BuildRequest;
-pub use build::BuildSource;
-pub use build::ExportRequest;
-pub use engine::Engine;
-pub use error::OpenError;
-pub use options::EngineOptions;
-pub use options::SnapshotterKind;
-pub use options::built_in_frontends;
+pub use config::parse_duration;
+pub use flags::DaemonArgs;
+pub use frontends::frontends;
+pub use run::run;
+pub use version::version;
+pub use version::version_line;

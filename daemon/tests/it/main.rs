@@ -1,56 +1,65 @@
-//! The engine as a whole, from requests to exported trees.
+//! The daemon as a program: how it starts, what it leaves alone, how it stops.
 //!
-//! Steps are run by this program itself in another role, so it has its own `main`: told so by its
-//! first argument it is the executor's child, else it runs the tests one after the other. As with
-//! the usual harness, an argument is a filter on their names.
+//! This program is the daemon too: with `daemon` as its first argument it runs one, and with
+//! `runtime` the child that the executor starts. So the tests need nothing but themselves.
 
-mod bridge;
-mod cache;
-mod engine;
-mod fixture;
-mod goldens;
-mod harness;
-mod ops;
-mod state;
-mod tar_tree;
+mod daemon;
+mod life;
+mod listening;
+mod tls;
+mod wire;
 
-use harness::Test;
+use std::panic::AssertUnwindSafe;
+use std::panic::catch_unwind;
+use std::process::ExitCode;
 
-const TESTS: &[Test] = &[
-    Test::new("state::one_owner_at_a_time", state::one_owner_at_a_time),
-    Test::new(
-        "state::damage_and_foreign_formats",
-        state::damage_and_foreign_formats,
-    ),
-    Test::new(
-        "engine::bad_requests_are_refused",
-        engine::bad_requests_are_refused,
-    ),
-    Test::new("engine::exports_are_steps", engine::exports_are_steps),
-    Test::new(
-        "engine::killed_engines_leave_nothing",
-        engine::killed_engines_leave_nothing,
-    ),
-    Test::new(
-        "bridge::reads_follow_the_wire",
-        bridge::reads_follow_the_wire,
-    ),
-    Test::new(
-        "bridge::definitions_in_files_are_solved",
-        bridge::definitions_in_files_are_solved,
-    ),
-    Test::new("bridge::panics_are_errors", bridge::panics_are_errors),
-    Test::new("ops::goldens", ops::goldens),
-    Test::new("cache::goldens", cache::goldens),
-];
+use clap::Parser;
+use lamina_daemon::DaemonArgs;
 
-fn main() {
-    let first = std::env::args().nth(1);
-    match first.as_deref() {
-        Some("runtime") => lamina_executor::runtime_main(),
-        Some(engine::VICTIM) => engine::victim(),
-        _ => {}
+/// A test by name.
+type Test = (&'static str, fn());
+
+#[derive(Parser)]
+#[command(version = lamina_daemon::version_line())]
+struct Program {
+    #[command(flatten)]
+    args: DaemonArgs,
+}
+
+fn main() -> ExitCode {
+    let first = std::env::args().nth(1).unwrap_or_default();
+    match first.as_str() {
+        "runtime" => lamina_executor::runtime_main(),
+        "daemon" => run_daemon(),
+        filter => run_tests(filter),
     }
-    lamina_executor::userns::enter().expect("namespaces for the engine");
-    harness::run(TESTS);
+}
+
+fn run_daemon() -> ExitCode {
+    let program = Program::parse_from(std::env::args().skip(1));
+    lamina_executor::userns::enter().expect("namespaces");
+    lamina_daemon::run(program.args)
+}
+
+fn run_tests(filter: &str) -> ExitCode {
+    let filter = if filter.starts_with('-') { "" } else { filter };
+    let mut failed = 0;
+    let tests = life::TESTS
+        .iter()
+        .chain(listening::TESTS)
+        .chain(wire::TESTS)
+        .chain(tls::TESTS);
+    for (name, test) in tests.filter(|(name, _)| name.contains(filter)) {
+        let passed = catch_unwind(AssertUnwindSafe(test)).is_ok();
+        daemon::report(&format!(
+            "test {name} ... {}",
+            if passed { "ok" } else { "FAILED" }
+        ));
+        failed += u32::from(!passed);
+    }
+    if failed == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
 }
