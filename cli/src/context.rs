@@ -15,6 +15,10 @@ use lamina_types::IoContext as _;
 use lamina_types::PathError;
 use tempfile::TempDir;
 
+use crate::layout;
+use crate::layout::LayoutError;
+use crate::layout::LayoutReference;
+
 /// A Dockerfile or a tar on standard input may not be larger than this.
 const MAX_STDIN_BYTES: u64 = 8 << 30;
 
@@ -37,12 +41,8 @@ pub(crate) enum ContextError {
     BadNamedContext(String),
     #[error("--local {0:?}: expected NAME=DIR")]
     BadLocal(String),
-    #[error("{layout}: the OCI layout has no image {wanted:?} in its index.json")]
-    NoSuchImage { layout: String, wanted: String },
-    #[error("{layout}: index.json holds {count} images; name one: oci-layout://{layout}:TAG")]
-    AmbiguousLayout { layout: String, count: usize },
-    #[error("{path}: not an OCI image index: {reason}")]
-    BadLayout { path: String, reason: String },
+    #[error(transparent)]
+    Layout(#[from] LayoutError),
 }
 
 /// Everything that a build reads from the user's side.
@@ -174,11 +174,11 @@ impl Context {
 
     /// Registers `DIR[:TAG|@DIGEST]` and returns the frontend's form of it.
     fn add_layout(&mut self, text: &str) -> Result<String, ContextError> {
-        let (path, reference) = split_layout(text);
+        let (path, reference) = layout::split(text);
         let directory = existing_directory(path)?;
         let digest = match reference {
             LayoutReference::Digest(digest) => digest.to_owned(),
-            LayoutReference::Tag(tag) => tagged(&directory, tag)?.to_string(),
+            LayoutReference::Tag(tag) => layout::tagged(&directory, tag)?.to_string(),
         };
         let store = format!("layout-{}", &Digest::of(path.as_bytes()).hex()[..12]);
         self.layouts.insert(store.clone(), directory);
@@ -235,68 +235,9 @@ fn split_file(context: &Path, file: &str) -> Result<(PathBuf, Option<String>), C
     Ok((path.parent().unwrap_or(Path::new("/")).to_owned(), name))
 }
 
-enum LayoutReference<'a> {
-    Tag(Option<&'a str>),
-    Digest(&'a str),
-}
-
-fn split_layout(text: &str) -> (&str, LayoutReference<'_>) {
-    if let Some((path, digest)) = text.split_once('@') {
-        return (path, LayoutReference::Digest(digest));
-    }
-    match text.rsplit_once(':') {
-        Some((path, tag)) if !tag.contains('/') => (path, LayoutReference::Tag(Some(tag))),
-        _ => (text, LayoutReference::Tag(None)),
-    }
-}
-
-/// Returns the digest that `tag` names in a layout; without a tag, of `latest` or the only image.
-fn tagged(layout: &Path, tag: Option<&str>) -> Result<Digest, ContextError> {
-    let path = layout.join("index.json");
-    let shown = layout.display().to_string();
-    let bytes = fs::read(&path).at(path.display())?;
-    let index: lamina_content::Index =
-        serde_json::from_slice(&bytes).map_err(|error| ContextError::BadLayout {
-            path: path.display().to_string(),
-            reason: error.to_string(),
-        })?;
-    let wanted = tag.unwrap_or("latest");
-    let named = index.manifests.iter().find(|descriptor| {
-        descriptor
-            .annotations
-            .get("org.opencontainers.image.ref.name")
-            .map(String::as_str)
-            == Some(wanted)
-    });
-    match (named, tag, index.manifests.as_slice()) {
-        (Some(descriptor), ..) => Ok(descriptor.digest),
-        (None, None, [only]) => Ok(only.digest),
-        (None, None, many) if many.len() > 1 => Err(ContextError::AmbiguousLayout {
-            layout: shown,
-            count: many.len(),
-        }),
-        _ => Err(ContextError::NoSuchImage {
-            layout: shown,
-            wanted: wanted.to_owned(),
-        }),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn layouts_are_split_from_tags() {
-        let shown = |text| match split_layout(text) {
-            (path, LayoutReference::Digest(digest)) => format!("{path} @ {digest}"),
-            (path, LayoutReference::Tag(tag)) => format!("{path} : {tag:?}"),
-        };
-        assert_eq!(shown("a/b"), "a/b : None");
-        assert_eq!(shown("a/b:1"), "a/b : Some(\"1\")");
-        assert_eq!(shown("a:b/c"), "a:b/c : None");
-        assert_eq!(shown("a@sha256:x"), "a @ sha256:x");
-    }
 
     #[test]
     fn standard_input_is_a_dockerfile_or_a_tar() {

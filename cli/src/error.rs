@@ -18,7 +18,7 @@ pub(crate) enum CliError {
     #[error(transparent)]
     Io(#[from] PathError),
     #[error(transparent)]
-    Engine(#[from] lamina_daemon::OpenError),
+    Engine(#[from] lamina_engine::OpenError),
     #[error(transparent)]
     UserNamespace(#[from] lamina_executor::userns::UsernsError),
     #[error("--build-arg {0:?}: expected NAME=VALUE")]
@@ -39,4 +39,33 @@ pub(crate) enum CliError {
     Runtime(std::io::Error),
     #[error("--allow {0}")]
     Entitlement(lamina_llb::EntitlementError),
+    #[error(transparent)]
+    Cache(#[from] crate::caches::CacheError),
+    #[error(transparent)]
+    Ssh(#[from] crate::ssh::SshError),
+    #[error(transparent)]
+    Policy(#[from] crate::policy::PolicyError),
+    #[error("{0}{help}", help = daemon_help(.0))]
+    Client(#[from] lamina_client::ClientError),
+    #[error("cannot reach the daemon at {address}: {reason}; start one with `lamina daemon`")]
+    Dial {
+        address: String,
+        reason: std::io::Error,
+    },
+    #[error("standard input or output: {0}")]
+    Standard(std::io::Error),
+    #[error("{0} is for builds inside the command, and --addr for builds by a daemon: drop one")]
+    TwoEngines(&'static str),
+    #[error("--format {0:?}: expected json or '{{{{json .}}}}'")]
+    Format(String),
+    #[error("the daemon remembers no build {0:?}, or several that begin so")]
+    NoSuchBuild(String),
+}
+
+/// Says how to get a daemon where there is none.
+fn daemon_help(error: &lamina_client::ClientError) -> &'static str {
+    match error {
+        lamina_client::ClientError::Unreachable { .. } => "; start one with `lamina daemon`",
+        _ => "",
+    }
 }

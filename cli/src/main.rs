@@ -5,23 +5,34 @@
 
 mod args;
 mod build;
+mod caches;
+mod connect;
 mod context;
 mod csv;
+mod debug;
+mod definition;
+mod dial;
+mod doctor;
 mod error;
+mod format;
+mod history;
+mod layout;
 mod metadata;
 mod options;
 mod output;
-mod places;
+mod policy;
 mod progress;
 mod report;
+mod runtime;
 mod secrets;
 mod signals;
+mod ssh;
+mod usage;
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
+use lamina_daemon::DaemonArgs;
 
-use args::Cli;
 use args::Command;
 use error::CliError;
 
@@ -35,9 +46,13 @@ fn main() -> ExitCode {
     {
         lamina_executor::runtime_main();
     }
-    let cli = Cli::parse();
+    let command = match args::parse().command {
+        // The daemon has a log and a runtime of its own.
+        Command::Daemon(args) => return daemon(*args),
+        command => command,
+    };
     init_log();
-    match run(cli) {
+    match run(command) {
         Ok(code) => code,
         Err(error) => {
             report::error(&error);
@@ -46,21 +61,28 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(cli: Cli) -> Result<ExitCode, CliError> {
-    let ids = lamina_executor::userns::enter()?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(CliError::Runtime)?;
-    let code = runtime.block_on(async {
-        match cli.command {
-            Command::Build(args) => build::build(*args, &ids).await,
-            Command::Solve(args) => build::solve(*args, &ids).await,
+fn run(command: Command) -> Result<ExitCode, CliError> {
+    match command {
+        Command::Build(args) => build::build(*args),
+        Command::Solve(args) => build::solve(*args),
+        Command::Daemon(args) => Ok(daemon(*args)),
+        Command::Du(args) => runtime::block_on(usage::du(args)),
+        Command::Prune(args) => runtime::block_on(usage::prune(args)),
+        Command::History(args) => runtime::block_on(history::history(args)),
+        Command::Debug(args) => runtime::block_on(debug::debug(args)),
+        Command::DialStdio(args) => dial::dial_stdio(&args),
+        Command::Doctor => doctor::doctor(),
+    }
+}
+
+fn daemon(args: DaemonArgs) -> ExitCode {
+    match lamina_executor::userns::enter() {
+        Ok(_) => lamina_daemon::run(args),
+        Err(error) => {
+            report::error(&error);
+            ExitCode::FAILURE
         }
-    });
-    // Work that was abandoned by a cancelled build must not hold up the end.
-    runtime.shutdown_background();
-    code
+    }
 }
 
 /// Sends the program's own log to standard error; silent unless `LAMINA_LOG` asks.

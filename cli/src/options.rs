@@ -10,12 +10,14 @@ use lamina_types::IoContext as _;
 
 use crate::args::BuildArgs;
 use crate::args::ResultArgs;
+use crate::caches::Caches;
 use crate::context::Context;
 use crate::error::CliError;
 use crate::output::Destination;
 use crate::output::Output;
 use crate::secrets;
 use crate::secrets::SecretSource;
+use crate::ssh;
 
 /// Returns the frontend's options for `lamina build` (section 8.2 of the inventory), without those
 /// of contexts.
@@ -65,11 +67,13 @@ fn build_arg(text: &str) -> Result<Option<(String, String)>, CliError> {
     Ok(value.map(|value| (name.to_owned(), value)))
 }
 
-/// Returns a session that offers the user's files and secrets and takes the results.
+/// Returns a session that offers the user's files, secrets and agents and takes the results.
 pub(crate) fn session(
     context: &Context,
     outputs: &[Output],
+    caches: &Caches,
     args: &ResultArgs,
+    agents: &[String],
 ) -> Result<LocalSession, CliError> {
     let mut builder = LocalSession::builder();
     for (name, dir) in &context.locals {
@@ -81,6 +85,11 @@ pub(crate) fn session(
     for text in &args.secret {
         builder = add_secret(builder, text)?;
     }
+    for text in agents {
+        let (name, socket) = ssh::parse(text)?;
+        builder = builder.ssh_agent(name, socket);
+    }
+    builder = caches.offer(builder);
     if let Some(config) = DockerConfig::from_environment() {
         builder = builder.docker_config(config);
     }

@@ -22,3 +22,8 @@ pub(crate) fn text(text: &str) {
 pub(crate) fn result(line: &str) {
     println!("{line}");
 }
+
+/// Prints text as it is to standard output.
+pub(crate) fn text_result(text: &str) {
+    print!("{text}");
+}

@@ -32,51 +32,55 @@ pub(crate) enum SecretError {
 /// Without `src` and `env` the value is the environment variable of the secret's name, if set, else
 /// the file of that name.
 pub(crate) fn parse(text: &str) -> Result<(String, SecretSource), SecretError> {
-    let (mut id, mut file, mut variable, mut kind) = (None, None, None, None);
+    let mut fields = Fields::default();
     for (key, value) in csv::key_values(text)? {
         match key.as_str() {
-            "id" => id = Some(value),
-            "src" | "source" => file = Some(value),
-            "env" => variable = Some(value),
-            "type" => kind = Some(value),
+            "id" => fields.id = value,
+            "src" | "source" => fields.file = Some(value),
+            "env" => fields.variable = Some(value),
+            "type" => fields.kind = Some(value),
             _ => {
-                return Err(SecretError::UnknownKey {
-                    text: text.to_owned(),
-                    key,
-                });
+                let text = text.to_owned();
+                return Err(SecretError::UnknownKey { text, key });
             }
         }
     }
-    let id = id
-        .filter(|id| !id.is_empty())
-        .ok_or_else(|| SecretError::NoId {
-            text: text.to_owned(),
-        })?;
-    let by_variable = match kind.as_deref() {
-        None => variable.is_some() || (file.is_none() && std::env::var_os(&id).is_some()),
-        Some("env") => true,
-        Some("file") => false,
-        Some(kind) => {
-            let kind = kind.to_owned();
-            return Err(SecretError::UnknownType {
-                text: text.to_owned(),
-                kind,
-            });
+    if fields.id.is_empty() {
+        let text = text.to_owned();
+        return Err(SecretError::NoId { text });
+    }
+    Ok((fields.id.clone(), fields.source(text)?))
+}
+
+/// What one option says.
+#[derive(Default)]
+struct Fields {
+    id: String,
+    file: Option<String>,
+    variable: Option<String>,
+    kind: Option<String>,
+}
+
+impl Fields {
+    /// Chooses where the value is; `text` is the whole option, for errors.
+    fn source(self, text: &str) -> Result<SecretSource, SecretError> {
+        let text = || text.to_owned();
+        let by_variable = match self.kind.as_deref() {
+            None if self.file.is_none() => std::env::var_os(&self.id).is_some(),
+            None | Some("file") => false,
+            Some("env") => true,
+            Some(kind) => {
+                let (text, kind) = (text(), kind.to_owned());
+                return Err(SecretError::UnknownType { text, kind });
+            }
+        };
+        match (self.variable, self.file) {
+            (Some(_), Some(_)) => Err(SecretError::Both { text: text() }),
+            (Some(variable), None) => Ok(SecretSource::Environment(variable)),
+            (None, name) if by_variable => Ok(SecretSource::Environment(name.unwrap_or(self.id))),
+            (None, name) => Ok(SecretSource::File(name.unwrap_or(self.id).into())),
         }
-    };
-    let source = match (variable, file) {
-        (Some(_), Some(_)) => {
-            return Err(SecretError::Both {
-                text: text.to_owned(),
-            });
-        }
-        (Some(variable), None) => SecretSource::Environment(variable),
-        (None, name) if by_variable => {
-            SecretSource::Environment(name.unwrap_or_else(|| id.clone()))
-        }
-        (None, name) => SecretSource::File(name.unwrap_or_else(|| id.clone()).into()),
-    };
-    Ok((id, source))
+    }
 }
 
 #[cfg(test)]

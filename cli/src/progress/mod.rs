@@ -1,6 +1,7 @@
 //! Shows a build while it runs.
 //!
-//! Events come in on a channel; [`model`] keeps what they say, and one [`Display`] renders it:
+//! Events come in on a channel, from an engine in this process or, by way of [`status`], from a
+//! daemon; [`model`] keeps what they say, and one [`Display`] renders it:
 //! `plain` as lines, `tty` as a live picture, `rawjson` for programs, `quiet` as nothing. After a
 //! failure [`report`] prints the failed step's log and the excerpt of the user's file.
 
@@ -8,6 +9,7 @@ mod model;
 mod plain;
 mod rawjson;
 mod report;
+mod status;
 mod tty;
 
 use std::io::IsTerminal as _;
@@ -19,6 +21,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 
 pub(crate) use model::Steps;
 pub(crate) use report::report_failure;
+pub(crate) use status::events;
 
 use model::Change;
 
@@ -89,7 +92,7 @@ pub(crate) async fn show(mode: Mode, mut events: UnboundedReceiver<Event>) -> St
 }
 
 /// Writes a number of bytes as people read it: `4.20kB`, `1.05MB`.
-fn human_bytes(bytes: u64) -> String {
+pub(crate) fn human_bytes(bytes: u64) -> String {
     const UNITS: [&str; 5] = ["B", "kB", "MB", "GB", "TB"];
     let mut value = bytes as f64;
     let mut unit = 0;

@@ -161,7 +161,7 @@ impl Steps {
                 self.steps[index].apply_status(status);
                 Some(Change::Status(index, status.clone()))
             }
-            Event::Warning { message, .. } => Some(Change::Warning(message.clone())),
+            Event::Warning { warning, .. } => Some(Change::Warning(warning.short.clone())),
         }
     }
 

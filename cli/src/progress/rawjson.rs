@@ -8,6 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use lamina_solver::Event;
+use lamina_solver::VertexEvent;
 use lamina_types::LogStream;
 use serde_json::Map;
 use serde_json::Value;
@@ -42,20 +43,24 @@ fn compact(value: Value) -> Value {
     }
 }
 
+fn encode_vertex(vertex: &VertexEvent) -> Value {
+    compact(json!({
+        "digest": vertex.digest,
+        "inputs": vertex.inputs,
+        "name": vertex.name,
+        "started": vertex.started.map(time),
+        "completed": vertex.completed.map(time),
+        "cached": vertex.cached,
+        "error": vertex.error,
+        "progressGroup": vertex.progress_group.as_ref().map(|group| json!({
+            "id": group.id, "name": group.name, "weak": group.weak,
+        })),
+    }))
+}
+
 fn encode(event: &Event) -> Value {
     match event {
-        Event::Vertex(vertex) => json!({"vertexes": [compact(json!({
-            "digest": vertex.digest,
-            "inputs": vertex.inputs,
-            "name": vertex.name,
-            "started": vertex.started.map(time),
-            "completed": vertex.completed.map(time),
-            "cached": vertex.cached,
-            "error": vertex.error,
-            "progressGroup": vertex.progress_group.as_ref().map(|group| json!({
-                "id": group.id, "name": group.name, "weak": group.weak,
-            })),
-        }))]}),
+        Event::Vertex(vertex) => json!({"vertexes": [encode_vertex(vertex)]}),
         Event::Status { vertex, status } => json!({"statuses": [compact(json!({
             "id": status.id,
             "vertex": vertex,
@@ -76,9 +81,9 @@ fn encode(event: &Event) -> Value {
             "data": STANDARD.encode(data),
             "timestamp": time(*at),
         }]}),
-        Event::Warning { vertex, message } => json!({"warnings": [{
+        Event::Warning { vertex, warning } => json!({"warnings": [{
             "vertex": vertex,
-            "short": STANDARD.encode(message),
+            "short": STANDARD.encode(&warning.short),
         }]}),
     }
 }

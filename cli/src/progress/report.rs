@@ -125,6 +125,7 @@ mod tests {
             sources: vec![source],
             exit_code: None,
             cancelled: false,
+            ..BuildError::default()
         };
         let expected = "Dockerfile:2\n--------------------\n   1 |     FROM a\n   2 | >>> RUN b\n   \
                         3 |     RUN c\n   4 |     RUN d\n   5 |     RUN e\n--------------------\n\

@@ -1,0 +1,101 @@
+//! Builds by an engine inside the command.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use lamina_daemon::places;
+use lamina_engine::BuildRequest;
+use lamina_engine::Engine;
+use lamina_engine::EngineOptions;
+use lamina_engine::ExportRequest;
+use lamina_engine::SnapshotterKind;
+use lamina_executor::RuntimeKind;
+use lamina_executor::userns::IdMapping;
+use lamina_llb::Entitlements;
+use lamina_registry::HostConfig;
+use lamina_registry::RegistryConfig;
+use tokio::sync::mpsc;
+
+use super::job::Job;
+use crate::args::EngineArgs;
+use crate::args::ResultArgs;
+use crate::args::Snapshotter;
+use crate::error::CliError;
+use crate::output::Output;
+use crate::progress;
+use crate::report;
+use crate::signals;
+
+/// Opens the engine, builds, shows progress, and tells the end.
+pub(super) async fn run(
+    job: Job,
+    mut options: EngineOptions,
+    args: &ResultArgs,
+) -> Result<ExitCode, CliError> {
+    let cancel = signals::cancel_on_signal()?;
+    let entitlements = Entitlements::parse(&job.allow).map_err(CliError::Entitlement)?;
+    options.entitlements = entitlements;
+    let request = BuildRequest {
+        exports: job.outputs.iter().map(export).collect(),
+        cache_imports: job.caches.imports.clone(),
+        cache_exports: job.caches.exports.clone(),
+        policy: job.policy.clone(),
+        no_cache: job.no_cache,
+        entitlements,
+        ..BuildRequest::new(job.source.clone(), Arc::clone(&job.session))
+    };
+    let (sender, events) = mpsc::unbounded_channel();
+    let shown = tokio::spawn(progress::show(args.progress, events));
+    let opened = tokio::select! {
+        opened = Engine::open(options) => opened?,
+        () = cancel.cancelled() => return Ok(signals::INTERRUPTED.into()),
+    };
+    let outcome = opened.build(request, sender, &cancel).await;
+    // Everything is on disk and no process is left before the end is told.
+    opened.settle().await;
+    drop(opened);
+    let steps = shown.await.unwrap_or_default();
+    let response = outcome.map(|outcome| outcome.exporter_response);
+    super::end(&job, response, args, &steps)
+}
+
+fn export(output: &Output) -> ExportRequest {
+    ExportRequest {
+        kind: output.kind.clone(),
+        attrs: output.attrs.clone(),
+    }
+}
+
+/// Returns what the engine is opened with.
+pub(super) fn options(args: EngineArgs, root: Option<PathBuf>, ids: &IdMapping) -> EngineOptions {
+    let root = root.unwrap_or_else(|| places::default_root(ids));
+    let shown = root.display().to_string();
+    let mut options = EngineOptions::new(root, places::run_dir(ids));
+    options.snapshotter = match args.snapshotter {
+        None | Some(Snapshotter::Auto) => SnapshotterKind::Auto,
+        Some(Snapshotter::Overlay) => SnapshotterKind::Overlay,
+    };
+    if let Some(runtime) = args.runtime.filter(|runtime| runtime != "builtin") {
+        options.runtime = RuntimeKind::Oci(runtime.into());
+    }
+    options.frontends = lamina_daemon::frontends();
+    options.version = lamina_daemon::version();
+    options.registries = registries(&args.insecure_registry);
+    options.on_wait = Some(Box::new(move || {
+        report::text(&format!("waiting for another build that uses {shown}\n"));
+    }));
+    options
+}
+
+fn registries(insecure: &[String]) -> RegistryConfig {
+    let mut config = RegistryConfig::default();
+    for host in insecure {
+        let plain = HostConfig {
+            http: true,
+            ..HostConfig::default()
+        };
+        config.hosts.insert(host.clone(), plain);
+    }
+    config
+}

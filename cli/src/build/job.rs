@@ -1,0 +1,107 @@
+//! What is to be built, whoever builds it.
+
+use std::collections::BTreeMap;
+use std::io::IsTerminal as _;
+use std::sync::Arc;
+
+use lamina_engine::BuildSource;
+use lamina_proto::sourcepolicy::Policy;
+use lamina_session::Session;
+
+use crate::args::BuildArgs;
+use crate::args::BuildOptions;
+use crate::args::ResultArgs;
+use crate::args::SolveArgs;
+use crate::caches::Caches;
+use crate::context::Context;
+use crate::definition;
+use crate::error::CliError;
+use crate::options;
+use crate::output;
+use crate::output::Output;
+use crate::policy;
+
+/// The name under which the built-in frontend is registered.
+const DOCKERFILE: &str = "dockerfile.v0";
+
+/// What the exporters report.
+pub(super) type Response = BTreeMap<String, String>;
+
+/// A build.
+pub(super) struct Job {
+    pub(super) source: BuildSource,
+    pub(super) outputs: Vec<Output>,
+    pub(super) caches: Caches,
+    pub(super) policy: Option<Policy>,
+    /// Names of entitlements.
+    pub(super) allow: Vec<String>,
+    pub(super) no_cache: bool,
+    pub(super) session: Arc<dyn Session>,
+    /// Holds files that came on standard input.
+    _context: Context,
+}
+
+impl Job {
+    /// Reads the user's files for `lamina build`.
+    pub(super) fn of_build(args: &BuildArgs) -> Result<Self, CliError> {
+        let mut context = Context::open(&args.context, args.file.as_deref())?;
+        for named in &args.build_context {
+            context.add_named(named)?;
+        }
+        let mut options = options::frontend_options(args)?;
+        options.append(&mut context.options);
+        let source = BuildSource::Frontend {
+            name: DOCKERFILE.to_owned(),
+            options,
+            inputs: BTreeMap::new(),
+        };
+        Self::new(source, context, &args.results, &args.options)
+    }
+
+    /// Reads the definition for `lamina solve`.
+    pub(super) fn of_solve(args: &SolveArgs) -> Result<Self, CliError> {
+        let context = Context::of_locals(&args.local)?;
+        let mut definition = definition::from_stdin()?;
+        if args.results.no_cache {
+            definition::ignore_cache(&mut definition);
+        }
+        let source = BuildSource::Definition(definition);
+        Self::new(source, context, &args.results, &args.options)
+    }
+
+    fn new(
+        source: BuildSource,
+        context: Context,
+        results: &ResultArgs,
+        options: &BuildOptions,
+    ) -> Result<Self, CliError> {
+        let outputs = outputs(results)?;
+        let caches = Caches::parse(&options.cache_from, &options.cache_to)?;
+        let policy = options
+            .source_policy_file
+            .as_deref()
+            .map(policy::read)
+            .transpose()?;
+        let session = options::session(&context, &outputs, &caches, results, &options.ssh)?;
+        Ok(Self {
+            source,
+            outputs,
+            caches,
+            policy,
+            allow: options.allow.clone(),
+            no_cache: results.no_cache,
+            session: Arc::new(session),
+            _context: context,
+        })
+    }
+}
+
+fn outputs(args: &ResultArgs) -> Result<Vec<Output>, CliError> {
+    let outputs = Output::parse_all(&args.output, std::io::stdout().is_terminal())?;
+    let outputs = output::with_names(outputs, &args.tag, args.push);
+    let nameless = |output: &Output| output.kind == "image" && !output.attrs.contains_key("name");
+    if args.push && outputs.iter().any(nameless) {
+        return Err(CliError::PushWithoutName);
+    }
+    Ok(outputs)
+}

@@ -1,0 +1,142 @@
+//! Builds by a daemon.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use lamina_client::BuildRequest;
+use lamina_client::ClientError;
+use lamina_client::Failure;
+use lamina_engine::BuildSource;
+use lamina_llb::BuildError;
+use lamina_llb::CacheOption;
+use lamina_llb::SourceExcerpt;
+use tokio::sync::mpsc;
+
+use super::job::Job;
+use crate::args::ConnectionArgs;
+use crate::args::ResultArgs;
+use crate::connect;
+use crate::error::CliError;
+use crate::progress;
+use crate::signals;
+
+/// The code of what was cancelled.
+const CANCELLED: i32 = 1;
+
+/// Lets the daemon at `address` build, shows progress, and tells the end.
+pub(super) async fn run(
+    job: Job,
+    address: &str,
+    connection: &ConnectionArgs,
+    args: &ResultArgs,
+) -> Result<ExitCode, CliError> {
+    let cancel = signals::cancel_on_signal()?;
+    let client = tokio::select! {
+        client = connect::connect_to(address, connection) => client?,
+        () = cancel.cancelled() => return Ok(signals::INTERRUPTED.into()),
+    };
+    let (sender, mut messages) = mpsc::unbounded_channel();
+    let (told, events) = mpsc::unbounded_channel();
+    let shown = tokio::spawn(progress::show(args.progress, events));
+    let converted = tokio::spawn(async move {
+        while let Some(message) = messages.recv().await {
+            for event in progress::events(message) {
+                // The display lives until its events end.
+                drop(told.send(event));
+            }
+        }
+    });
+    let outcome = client.solve(request(&job), sender, &cancel).await;
+    drop(converted.await);
+    let steps = shown.await.unwrap_or_default();
+    match outcome {
+        Ok(response) => super::end(&job, Ok(response), args, &steps),
+        Err(ClientError::Daemon(failure)) => {
+            super::end(&job, Err(build_error(*failure)), args, &steps)
+        }
+        Err(ClientError::Cancelled(_)) => super::end(&job, Err(cancelled()), args, &steps),
+        Err(other) => Err(other.into()),
+    }
+}
+
+fn request(job: &Job) -> BuildRequest {
+    let pairs = |options: &[CacheOption]| {
+        let pair = |option: &CacheOption| (option.kind.clone(), option.attrs.clone());
+        options.iter().map(pair).collect()
+    };
+    let outputs = job.outputs.iter();
+    let mut request = BuildRequest {
+        id: String::new(),
+        definition: None,
+        frontend: String::new(),
+        options: Default::default(),
+        inputs: Default::default(),
+        exports: outputs
+            .map(|output| (output.kind.clone(), output.attrs.clone()))
+            .collect(),
+        cache_imports: pairs(&job.caches.imports),
+        cache_exports: pairs(&job.caches.exports),
+        entitlements: job.allow.clone(),
+        policy: job.policy.clone(),
+        internal: false,
+        session: Arc::clone(&job.session),
+    };
+    match job.source.clone() {
+        BuildSource::Definition(definition) => request.definition = Some(definition),
+        BuildSource::Frontend {
+            name,
+            options,
+            inputs,
+        } => {
+            request.frontend = name;
+            request.options = options;
+            request.inputs = inputs;
+        }
+        // The command line makes none of these.
+        BuildSource::Client { .. } => {}
+    }
+    request
+}
+
+/// The daemon's error as one of this process, so that both are reported alike.
+fn build_error(failure: Failure) -> BuildError {
+    let excerpt = |(info, ranges)| SourceExcerpt { info, ranges };
+    BuildError {
+        cancelled: failure.code == CANCELLED,
+        message: failure.message,
+        vertex: failure.vertex.and_then(|vertex| vertex.parse().ok()),
+        sources: failure.sources.into_iter().map(excerpt).collect(),
+        exit_code: failure.exit_code,
+        code: Some(failure.code),
+        ..BuildError::default()
+    }
+}
+
+fn cancelled() -> BuildError {
+    BuildError {
+        message: lamina_types::Cancelled.to_string(),
+        cancelled: true,
+        ..BuildError::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_daemons_failure_is_told_like_our_own() {
+        let failure = Failure {
+            code: 2,
+            message: "it broke".to_owned(),
+            vertex: Some("nonsense".to_owned()),
+            exit_code: Some(7),
+            ..Failure::default()
+        };
+        let error = build_error(failure);
+        assert_eq!(error.message, "it broke");
+        assert_eq!(error.exit_code, Some(7));
+        assert_eq!(error.vertex, None);
+        assert!(!error.cancelled && cancelled().cancelled);
+    }
+}

@@ -1,0 +1,174 @@
+//! What is tried inside the namespaces of a build: mounts, and everything up to a step that runs.
+
+use std::path::Path;
+
+use lamina_daemon::places;
+use lamina_engine::BuildRequest;
+use lamina_engine::BuildSource;
+use lamina_engine::Engine;
+use lamina_engine::EngineOptions;
+use lamina_executor::userns;
+use lamina_executor::userns::IdMapping;
+use lamina_executor::userns::UsernsError;
+use lamina_llb::BuildError;
+use lamina_proto::pb;
+use lamina_session::LocalSession;
+use lamina_types::CancelToken;
+use lamina_types::Digest;
+use prost::Message as _;
+use tokio::sync::mpsc;
+
+use super::Finding;
+use super::machine;
+
+/// A program that no tree has; a sandbox that gets as far as looking for it works.
+const NO_PROGRAM: &str = "/lamina-doctor-no-such-program";
+
+/// Makes the checks; the process is in the namespaces of a build.
+pub(super) fn inside(ids: &IdMapping) -> Vec<Finding> {
+    let root = places::default_root(ids);
+    let mut findings = vec![namespaces(ids), machine::state(&root)];
+    match machine::scratch_in(&root) {
+        Ok(scratch) => findings.extend(engine(scratch.path(), &places::run_dir(ids))),
+        Err(error) => findings.push(Finding::failed(
+            "engine",
+            format!("{}: {error}", root.display()),
+            "choose another folder with --root",
+        )),
+    }
+    findings
+}
+
+/// Says why there are no namespaces.
+pub(super) fn no_namespaces(error: &UsernsError) -> Finding {
+    let fix = "as root: sysctl kernel.unprivileged_userns_clone=1 user.max_user_namespaces=15000 \
+               kernel.apparmor_restrict_unprivileged_userns=0 (those that exist)";
+    Finding::failed("namespaces", error.to_string(), fix)
+}
+
+fn namespaces(ids: &IdMapping) -> Finding {
+    match ids {
+        IdMapping::Root => Finding::ok("namespaces", "a mount namespace, as root"),
+        IdMapping::Subordinate { uids, gids } => Finding::ok(
+            "namespaces",
+            format!("user and mount namespace with {uids} uids and {gids} gids"),
+        ),
+        IdMapping::Single => Finding::missing(
+            "namespaces",
+            "user and mount namespace with one id: every file of an image is this user's",
+            userns::more_ids_help("an image with other owners"),
+        ),
+    }
+}
+
+/// Opens an engine, which probes the mounts, and lets it run a step.
+fn engine(root: &Path, run_dir: &Path) -> Vec<Finding> {
+    const FIX: &str = "see the reason; overlayfs needs a kernel with it, and in a container a \
+                       folder that is itself no overlay (a volume)";
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            return vec![Finding::failed(
+                "threads",
+                error.to_string(),
+                "raise ulimit -u",
+            )];
+        }
+    };
+    runtime.block_on(async {
+        let engine = match Engine::open(EngineOptions::new(root, run_dir)).await {
+            Ok(engine) => engine,
+            Err(error) => return vec![Finding::failed("overlayfs", error.to_string(), FIX)],
+        };
+        let mounts = Finding::ok("overlayfs", "mounts with whiteouts and attributes");
+        let step = step(&engine).await;
+        engine.settle().await;
+        vec![mounts, step]
+    })
+}
+
+async fn step(engine: &Engine) -> Finding {
+    const WHAT: &str = "steps";
+    let source = BuildSource::Definition(definition());
+    let session = std::sync::Arc::new(LocalSession::builder().build());
+    let (events, _shown) = mpsc::unbounded_channel();
+    let request = BuildRequest::new(source, session);
+    match engine.build(request, events, &CancelToken::new()).await {
+        Err(error) if is_missing_program(&error) => {
+            Finding::ok(WHAT, "a sandbox starts: namespaces, mounts, filters")
+        }
+        Err(error) => Finding::failed(
+            WHAT,
+            error.message,
+            "see the reason; in a container, builds need its --privileged, or seccomp and \
+             apparmor unconfined",
+        ),
+        Ok(_) => Finding::ok(WHAT, "a sandbox starts"),
+    }
+}
+
+/// The sandbox came as far as the program.
+fn is_missing_program(error: &BuildError) -> bool {
+    error.exit_code.is_some() || error.message.contains(NO_PROGRAM)
+}
+
+/// A step over an empty directory.
+fn definition() -> pb::Definition {
+    let root = mkdir();
+    let exec = pb::Op {
+        inputs: vec![input(&root)],
+        op: Some(pb::op::Op::Exec(pb::ExecOp {
+            meta: Some(pb::Meta {
+                args: vec![NO_PROGRAM.to_owned()],
+                cwd: "/".to_owned(),
+                ..pb::Meta::default()
+            }),
+            mounts: vec![pb::Mount {
+                dest: "/".to_owned(),
+                ..pb::Mount::default()
+            }],
+            ..pb::ExecOp::default()
+        })),
+        ..pb::Op::default()
+    };
+    let exec = exec.encode_to_vec();
+    let last = pb::Op {
+        inputs: vec![input(&exec)],
+        ..pb::Op::default()
+    };
+    pb::Definition {
+        def: vec![root, exec, last.encode_to_vec()],
+        ..pb::Definition::default()
+    }
+}
+
+fn mkdir() -> Vec<u8> {
+    let action = pb::FileAction {
+        input: -1,
+        secondary_input: -1,
+        output: 0,
+        action: Some(pb::file_action::Action::Mkdir(pb::FileActionMkDir {
+            path: "/probe".to_owned(),
+            mode: 0o755,
+            ..pb::FileActionMkDir::default()
+        })),
+    };
+    let file = pb::FileOp {
+        actions: vec![action],
+    };
+    let op = pb::Op {
+        op: Some(pb::op::Op::File(file)),
+        ..pb::Op::default()
+    };
+    op.encode_to_vec()
+}
+
+fn input(op: &[u8]) -> pb::Input {
+    pb::Input {
+        digest: Digest::of(op).to_string(),
+        index: 0,
+    }
+}
