@@ -11,11 +11,11 @@ use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use lamina_daemon::BuildRequest;
-use lamina_daemon::BuildSource;
-use lamina_daemon::Engine;
-use lamina_daemon::EngineOptions;
-use lamina_daemon::ExportRequest;
+use lamina_engine::BuildRequest;
+use lamina_engine::BuildSource;
+use lamina_engine::Engine;
+use lamina_engine::EngineOptions;
+use lamina_engine::ExportRequest;
 use lamina_frontend::DockerfileFrontend;
 use lamina_llb::BuildError;
 use lamina_llb::Entitlements;
@@ -300,7 +300,16 @@ fn compare_config(expected: &Value, image: Image) -> Result<(), String> {
 }
 
 fn compare_error(expected: &Value, error: &BuildError) -> Result<(), String> {
-    let message = error.message.trim_start_matches("failed to solve: ");
+    // Recorded by a client in Go, whose typed errors repeat what their detail says.
+    let message = match (&error.frontend_cap, &error.subrequest) {
+        (Some(cap), _) => {
+            let message = &error.message;
+            format!("unsupported frontend capability {cap}: Unimplemented: {message}")
+        }
+        (None, Some(request)) => format!("unsupported request {request}: {}", error.message),
+        (None, None) => error.message.clone(),
+    };
+    let message = message.trim_start_matches("failed to solve: ");
     let wanted = expected["message"].as_str().expect("a message");
     if normalised(message) != normalised(wanted) {
         return Err(format!("error: expected {wanted:?}, found {message:?}"));
@@ -406,6 +415,11 @@ impl Bench {
             ..Default::default()
         };
         let request = BuildRequest {
+            id: String::new(),
+            cache_imports: Vec::new(),
+            cache_exports: Vec::new(),
+            policy: None,
+            internal: false,
             source: BuildSource::Frontend {
                 name: "dockerfile.v0".to_owned(),
                 options,

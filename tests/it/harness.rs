@@ -186,7 +186,7 @@ pub(crate) struct Finished {
 }
 
 impl Finished {
-    fn new(output: Output) -> Self {
+    pub(crate) fn new(output: Output) -> Self {
         Self {
             code: output.status.code(),
             stdout: output.stdout,

@@ -7,6 +7,7 @@
 
 mod architecture;
 mod bad_inputs;
+mod daemon;
 mod debian;
 mod dockerfile_goldens;
 mod harness;

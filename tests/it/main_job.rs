@@ -12,7 +12,7 @@ use crate::harness::report;
 use crate::harness::skip;
 
 /// A multi-stage build with args, a cache mount, a secret, a heredoc and copies.
-const EVERYTHING: &str = r#"
+pub(crate) const EVERYTHING: &str = r#"
 ARG GREETING=hello
 FROM base AS build
 ARG GREETING

@@ -16,9 +16,9 @@ use crate::harness::may_act_as;
 use crate::harness::program;
 use crate::harness::skip;
 
-struct Registry {
+pub(crate) struct Registry {
     process: Child,
-    address: String,
+    pub(crate) address: String,
 }
 
 impl Drop for Registry {
@@ -30,7 +30,7 @@ impl Drop for Registry {
 
 impl Registry {
     /// Starts a registry that keeps its blobs in the test's folder.
-    fn start(lamina: &Lamina, auth: &str) -> Result<Self, String> {
+    pub(crate) fn start(lamina: &Lamina, auth: &str) -> Result<Self, String> {
         let binary = program("docker-registry").ok_or("docker-registry is missing")?;
         let free = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = free.local_addr().expect("an address").to_string();

@@ -1,0 +1,192 @@
+//! What `buildkitd.toml` does to builds (rows CFG-04, CFG-06, CFG-09, CFG-11, CFG-13, CFG-14).
+
+use serde_json::Value;
+
+use super::rig::Daemon;
+use crate::harness::Lamina;
+use crate::harness::User;
+use crate::harness::skip;
+use crate::registry::Registry;
+
+/// Starts a daemon of root's with a file, or says why not.
+fn configured(config: &str) -> Result<Daemon, String> {
+    let mut daemon = Daemon::prepare(User::Root)?;
+    let file = daemon.lamina.write("buildkitd.toml", config);
+    daemon.launch(&["--config", &file.display().to_string()]);
+    Ok(daemon)
+}
+
+/// Leaves the test with the reason if the daemon cannot be had.
+macro_rules! configured {
+    ($config:expr) => {
+        match configured($config) {
+            Ok(daemon) => daemon,
+            Err(reason) => skip!("{reason}"),
+        }
+    };
+}
+
+#[test]
+fn steps_ask_the_name_servers_of_the_file() {
+    let mut daemon = configured!(
+        r#"
+[dns]
+nameservers = ["192.0.2.1", "2001:db8::1"]
+options = ["edns0", "ndots:3"]
+searchDomains = ["a.example", "b.example"]
+"#
+    );
+    // Servers of this machine are of use on the network of the host only.
+    for (network, extra) in [("default", &[][..]), ("none", &["--network", "none"])] {
+        let mut args = vec!["-o", "out", "--no-cache"];
+        args.extend_from_slice(extra);
+        let dockerfile = "FROM base\nRUN cat /etc/resolv.conf > /seen\n";
+        daemon.lamina_build(dockerfile, &args).ok();
+        let seen = daemon.lamina.read("out/seen");
+        let mut lines: Vec<&str> = seen.lines().take(4).collect();
+        lines.sort_unstable();
+        assert_eq!(
+            lines,
+            [
+                "nameserver 192.0.2.1",
+                "nameserver 2001:db8::1",
+                "options edns0 ndots:3",
+                "search a.example b.example",
+            ],
+            "{network}: {seen}"
+        );
+    }
+    daemon.stop();
+}
+
+#[test]
+fn keys_have_their_effect_or_are_told() {
+    /// What a daemon with a file is seen to do.
+    enum Seen {
+        /// It says this in the log.
+        Told(&'static str),
+        /// It does not start, and says this.
+        Refused(&'static str),
+        /// It says nothing of its configuration.
+        Silent,
+    }
+    use Seen::Refused;
+    use Seen::Silent;
+    use Seen::Told;
+    for (name, config, seen) in [
+        (
+            "network host",
+            "[worker.oci]\nnetworkMode = \"host\"",
+            Silent,
+        ),
+        (
+            "network auto",
+            "[worker.oci]\nnetworkMode = \"auto\"",
+            Silent,
+        ),
+        (
+            "network cni",
+            "[worker.oci]\nnetworkMode = \"cni\"",
+            Told("there is no network mode \\\"cni\\\" here"),
+        ),
+        (
+            "network none",
+            "[worker.oci]\nnetworkMode = \"none\"",
+            Refused("invalid network mode: \\\"none\\\""),
+        ),
+        (
+            "a name as a name server",
+            "[dns]\nnameservers = [\"dns.example\"]",
+            Refused("bad nameserver address \\\"dns.example\\\""),
+        ),
+        (
+            "provenance",
+            "provenanceEnvDir = \"/nowhere\"",
+            Told("without effect here: provenanceEnvDir"),
+        ),
+        (
+            "a typing mistake",
+            "[worker.oci]\nmaxparallelism = 1",
+            Told("unknown configuration keys: worker.oci.maxparallelism"),
+        ),
+        (
+            "a number as a word",
+            "[worker.oci]\nmax-parallelism = \"many\"",
+            Refused("worker.oci.max-parallelism"),
+        ),
+        ("no TOML", "root = ", Refused("failed to parse config")),
+    ] {
+        let mut daemon = match Daemon::prepare(User::Root) {
+            Ok(daemon) => daemon,
+            Err(reason) => skip!("{reason}"),
+        };
+        let file = daemon.lamina.write("buildkitd.toml", config);
+        let file = file.display().to_string();
+        if let Refused(text) = seen {
+            let address = daemon.address();
+            let flags = ["--config", &file, "--addr", &address];
+            let output = daemon.command(&flags).output().expect("starts");
+            assert!(!output.status.success(), "{name}");
+            let log = String::from_utf8_lossy(&output.stderr);
+            assert!(log.contains(text), "{name}: {log}");
+            continue;
+        }
+        daemon.launch(&["--config", &file]);
+        daemon.run(&["debug", "workers"]).ok();
+        let log = daemon.log();
+        match seen {
+            Told(text) => assert!(log.contains(text), "{name}: {log}"),
+            _ => assert!(!log.contains("level=warn"), "{name}: {log}"),
+        }
+        daemon.stop();
+    }
+}
+
+#[test]
+fn labels_are_shown_and_steps_wait_for_each_other() {
+    let mut daemon =
+        configured!("[worker.oci]\nmax-parallelism = 1\n[worker.oci.labels]\ncolour = \"blue\"\n");
+    let shown = daemon.run(&["debug", "workers", "--format", "json"]).ok();
+    let workers: Value = serde_json::from_slice(&shown.stdout).expect("JSON");
+    assert_eq!(workers[0]["labels"]["colour"], "blue", "{workers}");
+    // Each step takes the folder for itself; together they would find it taken.
+    let step =
+        "RUN --mount=type=cache,target=/c mkdir /c/busy && sleep 0.3 && rmdir /c/busy && touch";
+    let stages = ["one", "two", "three"];
+    let mut dockerfile = String::new();
+    for stage in stages {
+        dockerfile.push_str(&format!("FROM base AS {stage}\n{step} /{stage}\n"));
+    }
+    dockerfile.push_str("FROM scratch\n");
+    for stage in stages {
+        dockerfile.push_str(&format!("COPY --from={stage} /{stage} /\n"));
+    }
+    daemon.lamina_build(&dockerfile, &["-o", "out"]).ok();
+    assert!(daemon.lamina.dir().join("out/three").exists());
+    daemon.stop();
+}
+
+#[test]
+fn a_mirror_stands_in_for_the_hub() {
+    let publisher = match Daemon::prepare(User::Root) {
+        Ok(_) => Lamina::new(User::Root),
+        Err(reason) => skip!("{reason}"),
+    };
+    let registry = match Registry::start(&publisher, "") {
+        Ok(registry) => registry,
+        Err(reason) => skip!("{reason}"),
+    };
+    let name = format!("{}/hub/library/lamina-test:1", registry.address);
+    publisher.write("ctx/f", "mirrored");
+    publisher
+        .build("FROM base\nCOPY f /f\n", &["-t", &name, "--push"])
+        .ok();
+    let mut daemon = configured!(&format!(
+        "[registry.\"docker.io\"]\nmirrors = [\"{}/hub\"]\n",
+        registry.address
+    ));
+    let dockerfile = "FROM lamina-test:1\nRUN cat /f > /g\n";
+    daemon.lamina_build(dockerfile, &["-o", "out"]).ok();
+    assert_eq!(daemon.lamina.read("out/g"), "mirrored");
+    daemon.stop();
+}

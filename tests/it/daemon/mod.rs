@@ -1,0 +1,18 @@
+//! The daemon, driven by clients that were not written for it.
+
+mod authority;
+mod bollard;
+mod buildx;
+mod commands;
+mod configured;
+mod fake;
+mod frontends;
+mod hostile;
+mod lifecycle;
+mod raw;
+mod rig;
+mod robust;
+mod rows;
+mod starting;
+mod together;
+mod wire;
