@@ -105,7 +105,7 @@ impl Client {
         cancel.check()?;
         let ended = CancelToken::new();
         // Whatever way this future ends, the session ends with it.
-        let _ends_session = CancelOnDrop(ended.clone());
+        let _ends_session = ended.cancel_on_drop();
         let work = async {
             let outcome = tokio::select! {
                 outcome = work => outcome,
@@ -228,13 +228,5 @@ async fn until_silent<F: Future>(
         biased;
         output = future => Some(output),
         () = silent => None,
-    }
-}
-
-struct CancelOnDrop(CancelToken);
-
-impl Drop for CancelOnDrop {
-    fn drop(&mut self) {
-        self.0.cancel();
     }
 }

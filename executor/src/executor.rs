@@ -11,6 +11,7 @@ use lamina_snapshotter::Mounter;
 use lamina_snapshotter::SnapshotStore;
 use lamina_types::Blocking;
 use lamina_types::BlockingError;
+use lamina_types::CancelOnDrop;
 use lamina_types::CancelToken;
 use lamina_types::IoContext;
 use lamina_types::LogStream;
@@ -173,7 +174,7 @@ impl Executor {
     ) -> Result<Process, ExecError> {
         cancel.check()?;
         let cancel = cancel.child();
-        let abandoned = CancelOnDrop(cancel.clone());
+        let abandoned = cancel.cancel_on_drop();
         let (inner, progress) = (Arc::clone(&self.0), progress.clone());
         let busy = Busy::new(&inner);
         // A task of its own, so that a step is cleaned up after even if nobody waits any more.
@@ -222,14 +223,6 @@ impl Busy {
 impl Drop for Busy {
     fn drop(&mut self) {
         self.0.busy.send_modify(|count| *count -= 1);
-    }
-}
-
-struct CancelOnDrop(CancelToken);
-
-impl Drop for CancelOnDrop {
-    fn drop(&mut self) {
-        self.0.cancel();
     }
 }
 

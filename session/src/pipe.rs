@@ -44,6 +44,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::PollSender;
 use tonic::Code;
 use tonic::Status;
+use tonic::transport::server::Connected;
 
 /// Longest message that a pipe writes: two HTTP/2 frames of the usual size, and what Go's clients
 /// have as their buffer for reading.
@@ -102,6 +103,13 @@ fn broken(status: &Status) -> io::Error {
         _ => io::ErrorKind::Other,
     };
     io::Error::new(kind, status.message().to_owned())
+}
+
+/// A server takes it as a connection of which nothing is known.
+impl Connected for MessagePipe {
+    type ConnectInfo = ();
+
+    fn connect_info(&self) {}
 }
 
 impl AsyncRead for MessagePipe {

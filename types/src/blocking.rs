@@ -68,7 +68,7 @@ impl Blocking {
             permit = Arc::clone(&self.admission).acquire_owned() => permit.expect("never closed"),
         };
         let token = cancel.child();
-        let guard = CancelOnDrop(token.clone());
+        let guard = token.cancel_on_drop();
         let (sender, receiver) = oneshot::channel();
         self.pool.spawn(move || {
             let result = std::panic::catch_unwind(AssertUnwindSafe(|| work(&token)));
@@ -92,14 +92,6 @@ impl Blocking {
         let all = u32::try_from(self.pool.current_num_threads().max(1)).unwrap_or(u32::MAX);
         let permits = self.admission.acquire_many(all).await;
         drop(permits.expect("never closed"));
-    }
-}
-
-struct CancelOnDrop(CancelToken);
-
-impl Drop for CancelOnDrop {
-    fn drop(&mut self) {
-        self.0.cancel();
     }
 }
 

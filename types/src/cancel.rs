@@ -6,6 +6,17 @@ use tokio_util::sync::CancellationToken;
 #[derive(Clone, Debug, Default)]
 pub struct CancelToken(CancellationToken);
 
+/// Cancels its token when dropped, so that work ends with whoever waits for it.
+#[derive(Debug)]
+#[must_use = "the token is cancelled when this is dropped"]
+pub struct CancelOnDrop(CancelToken);
+
+impl Drop for CancelOnDrop {
+    fn drop(&mut self) {
+        self.0.cancel();
+    }
+}
+
 /// The work was stopped because nobody waits for it any more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("context canceled")]
@@ -22,6 +33,11 @@ impl CancelToken {
     #[must_use]
     pub fn child(&self) -> Self {
         Self(self.0.child_token())
+    }
+
+    /// Returns a guard that cancels this token when it is dropped.
+    pub fn cancel_on_drop(&self) -> CancelOnDrop {
+        CancelOnDrop(self.clone())
     }
 
     /// Tells all holders to stop.

@@ -22,6 +22,7 @@ pub use cache_graph::CacheGraph;
 pub use cache_graph::GraphLink;
 pub use cache_graph::GraphRecord;
 pub use cache_graph::GraphResult;
+pub use cancel::CancelOnDrop;
 pub use cancel::CancelToken;
 pub use cancel::Cancelled;
 pub use digest::ChainId;

@@ -94,10 +94,16 @@ pub(crate) async fn attach(
         () = stop.cancelled() => return Ok(()),
     };
     let ended = stop.clone();
+    let closed = CancelToken::new();
+    let open = closed.cancel_on_drop();
     let incoming = answer
-        .map(|message| message.map(|message| message.data))
+        .map(move |message| {
+            // Goes with the pipe.
+            let _ = &open;
+            message.map(|message| message.data)
+        })
         .take_until(async move { ended.cancelled().await });
-    tunnel::serve(MessagePipe::new(incoming, outgoing), offer).await;
+    tunnel::serve(MessagePipe::new(incoming, outgoing), closed, offer).await;
     Ok(())
 }
 

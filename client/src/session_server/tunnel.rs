@@ -1,10 +1,6 @@
 //! The server at our end of the tunnel.
 
 use std::convert::Infallible;
-use std::io;
-use std::pin::Pin;
-use std::task::Context;
-use std::task::Poll;
 
 use futures_util::StreamExt as _;
 use futures_util::stream;
@@ -16,11 +12,7 @@ use lamina_proto::sshforward::ssh_server::SshServer;
 use lamina_proto::upload::upload_server::UploadServer;
 use lamina_session::MessagePipe;
 use lamina_types::CancelToken;
-use tokio::io::AsyncRead;
-use tokio::io::AsyncWrite;
-use tokio::io::ReadBuf;
 use tonic::transport::Server;
-use tonic::transport::server::Connected;
 
 use crate::CONNECTION_WINDOW_BYTES;
 use crate::MESSAGE_BYTES;
@@ -41,14 +33,9 @@ macro_rules! limited {
     };
 }
 
-/// Serves one connection until it ends.
-pub(super) async fn serve(pipe: MessagePipe, offer: Offer) {
-    let closed = CancelToken::new();
-    let tunnel = Tunnel {
-        pipe,
-        closed: closed.clone(),
-    };
-    let connection = stream::once(async move { Ok::<_, Infallible>(tunnel) });
+/// Serves one connection until it is `closed`, which the pipe's owner tells.
+pub(super) async fn serve(pipe: MessagePipe, closed: CancelToken, offer: Offer) {
+    let connection = stream::once(async move { Ok::<_, Infallible>(pipe) });
     let (_health, health) = tonic_health::server::health_reporter();
     let served = Server::builder()
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
@@ -69,51 +56,5 @@ pub(super) async fn serve(pipe: MessagePipe, offer: Offer) {
         .await;
     if let Err(error) = served {
         tracing::debug!(%error, "the session's server failed");
-    }
-}
-
-/// The connection inside a `Control.Session` call.
-struct Tunnel {
-    pipe: MessagePipe,
-    closed: CancelToken,
-}
-
-impl Drop for Tunnel {
-    fn drop(&mut self) {
-        self.closed.cancel();
-    }
-}
-
-impl Connected for Tunnel {
-    type ConnectInfo = ();
-
-    fn connect_info(&self) {}
-}
-
-impl AsyncRead for Tunnel {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.pipe).poll_read(cx, buffer)
-    }
-}
-
-impl AsyncWrite for Tunnel {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        data: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.pipe).poll_write(cx, data)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.pipe).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.pipe).poll_shutdown(cx)
     }
 }

@@ -56,9 +56,10 @@ impl Engine {
         events: UnboundedSender<Event>,
         cancel: &CancelToken,
     ) -> Result<BuildOutcome, BuildError> {
-        let cancel = CancelOnDrop(cancel.child());
+        let cancel = cancel.child();
+        let _left = cancel.cancel_on_drop();
         let running = self.0.running.begin()?;
-        let build = self.clone().run(request, events, cancel.0.clone(), running);
+        let build = self.clone().run(request, events, cancel.clone(), running);
         // A task of its own, so that it comes to an orderly end whatever becomes of the caller.
         let outcome = tokio::spawn(build).await;
         outcome.unwrap_or_else(|error| Err(internal(&error.to_string())))
@@ -192,14 +193,6 @@ impl Engine {
         if let Err(error) = self.0.cache.flush().await {
             tracing::warn!(%error, "some results will not be found again");
         }
-    }
-}
-
-struct CancelOnDrop(CancelToken);
-
-impl Drop for CancelOnDrop {
-    fn drop(&mut self) {
-        self.0.cancel();
     }
 }
 

@@ -32,36 +32,26 @@ struct Kind {
     message: &'static str,
 }
 
-const VERTEX: Kind = Kind {
-    name: "errdefs.Vertex",
-    message: "errdefs.Vertex",
-};
-const SOURCE: Kind = Kind {
-    name: "errdefs.Source",
-    message: "errdefs.Source",
-};
-const FRONTEND: Kind = Kind {
-    name: "errdefs.Frontend",
-    message: "errdefs.Frontend",
-};
-const FRONTEND_CAP: Kind = Kind {
-    name: "errdefs.FrontendCap",
-    message: "errdefs.FrontendCap",
-};
-const SUBREQUEST: Kind = Kind {
-    name: "errdefs.Subrequest",
-    message: "errdefs.Subrequest",
-};
-const SOLVE: Kind = Kind {
-    name: "errdefs.Solve",
-    message: "errdefs.Solve",
-};
+const VERTEX: Kind = Kind::named_alike("errdefs.Vertex");
+const SOURCE: Kind = Kind::named_alike("errdefs.Source");
+const FRONTEND: Kind = Kind::named_alike("errdefs.Frontend");
+const FRONTEND_CAP: Kind = Kind::named_alike("errdefs.FrontendCap");
+const SUBREQUEST: Kind = Kind::named_alike("errdefs.Subrequest");
+const SOLVE: Kind = Kind::named_alike("errdefs.Solve");
 const EXIT: Kind = Kind {
     name: "gatewayapi.ExitMessage",
     message: "moby.buildkit.v1.frontend.ExitMessage",
 };
 
 impl Kind {
+    /// A kind whose message has the name of its type URL.
+    const fn named_alike(name: &'static str) -> Self {
+        Self {
+            name,
+            message: name,
+        }
+    }
+
     fn url(&self) -> String {
         format!("{PREFIX}{}{SUFFIX}", self.name)
     }

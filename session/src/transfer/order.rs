@@ -127,9 +127,6 @@ fn shown(path: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
-    use lamina_types::DeviceNumber;
     use lamina_types::Stat;
 
     use super::*;
@@ -146,25 +143,14 @@ mod tests {
         } else {
             path
         };
+        let kind = match directory {
+            true => FileKind::Directory,
+            false => FileKind::File,
+        };
         FileEntry {
             path: path.as_bytes().to_vec(),
             hard_link,
-            stat: Stat {
-                kind: if directory {
-                    FileKind::Directory
-                } else {
-                    FileKind::File
-                },
-                mode: 0,
-                uid: 0,
-                gid: 0,
-                size: 0,
-                mtime_ns: 0,
-                nlink: 1,
-                link_target: Vec::new(),
-                device: DeviceNumber::default(),
-                xattrs: BTreeMap::new(),
-            },
+            stat: Stat::new(kind, 0),
         }
     }
 

@@ -2,9 +2,6 @@
 
 use std::io;
 use std::path::PathBuf;
-use std::pin::Pin;
-use std::task::Context;
-use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,9 +12,6 @@ use lamina_proto::control;
 use lamina_proto::control::control_client::ControlClient;
 use lamina_proto::pb;
 use lamina_session::MessagePipe;
-use tokio::io::AsyncRead;
-use tokio::io::AsyncWrite;
-use tokio::io::ReadBuf;
 use tokio::net::UnixStream;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -26,7 +20,6 @@ use tonic::Status;
 use tonic::service::Routes;
 use tonic::transport::Channel;
 use tonic::transport::Endpoint;
-use tonic::transport::server::Connected;
 
 use super::rig::Daemon;
 
@@ -99,7 +92,7 @@ pub(super) async fn attach(
     let answer = ControlClient::new(channel).session(call).await;
     let incoming = answer.expect("the session is taken").into_inner();
     let incoming = incoming.map(|message| message.map(|message| message.data));
-    let tunnel = Tunnel(MessagePipe::new(incoming, outgoing));
+    let tunnel = MessagePipe::new(incoming, outgoing);
     let connection = stream::iter([Ok::<_, io::Error>(tunnel)]).chain(stream::pending());
     async move {
         let server = tonic::transport::Server::builder()
@@ -107,42 +100,5 @@ pub(super) async fn attach(
             .initial_connection_window_size(WINDOW_BYTES)
             .add_routes(services);
         drop(server.serve_with_incoming(connection).await);
-    }
-}
-
-/// The connection inside a `Control.Session` call.
-struct Tunnel(MessagePipe);
-
-impl Connected for Tunnel {
-    type ConnectInfo = ();
-
-    fn connect_info(&self) {}
-}
-
-impl AsyncRead for Tunnel {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(context, buffer)
-    }
-}
-
-impl AsyncWrite for Tunnel {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        data: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(context, data)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(context)
     }
 }
