@@ -42,7 +42,7 @@ pub enum RegistryError {
         host: String,
         /// What was to be done.
         method: String,
-        /// With what.
+        /// With what, without credentials and query.
         url: String,
         /// Why not.
         reason: String,

@@ -20,6 +20,7 @@ mod auth;
 mod bounded;
 mod challenge;
 mod client;
+mod clients;
 mod config;
 mod endpoint;
 mod error;

@@ -68,7 +68,8 @@ fn one_line(text: &str) -> String {
     clean.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// Says why a request got no answer: the innermost reason, without the layers around it.
+/// Says why a request got no answer: the innermost reason, without the layers around it and without
+/// the URL, which may hold secrets.
 pub(crate) fn reason(error: &reqwest::Error) -> String {
     if error.is_timeout() && error.is_connect() {
         return "connection timed out".to_owned();
@@ -79,7 +80,11 @@ pub(crate) fn reason(error: &reqwest::Error) -> String {
     if let Some(io) = io_cause(error) {
         return io_reason(io);
     }
-    innermost(error).to_string()
+    let text = innermost(error).to_string();
+    match error.url() {
+        Some(url) => text.replace(&format!(" for url ({url})"), ""),
+        None => text,
+    }
 }
 
 /// Says why a request to `url` got no answer, in the words of Go's `net` package: clients of

@@ -1,18 +1,15 @@
 //! Sending one request: the right client, redirects, challenges and retries.
 
 use std::collections::HashMap;
-use std::fs;
-use std::path::Path;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::PoisonError;
 use std::time::Duration;
 
-use reqwest::Certificate;
+use lamina_types::without_credentials;
 use reqwest::Client;
-use reqwest::ClientBuilder;
-use reqwest::Identity;
 use reqwest::Method;
+use reqwest::RequestBuilder;
 use reqwest::Response;
 use reqwest::StatusCode;
 use reqwest::Url;
@@ -21,14 +18,13 @@ use reqwest::header::CONTENT_LENGTH;
 use reqwest::header::HeaderValue;
 use reqwest::header::LOCATION;
 
-use crate::HostConfig;
 use crate::RegistryConfig;
 use crate::RegistryError;
 use crate::RetryPolicy;
 use crate::auth;
 use crate::auth::AuthCache;
 use crate::challenge;
-use crate::endpoint;
+use crate::clients::Clients;
 use crate::endpoint::Endpoint;
 use crate::endpoint::Protocol;
 use crate::report;
@@ -37,31 +33,17 @@ use crate::request::Body;
 use crate::request::Request;
 use crate::retry;
 
-/// A host that does not answer within this time is down.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a registry may think about a request that carries no large body.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
-/// Idle connections are closed before common load balancers do it under our hands.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 const MAX_REDIRECTS: usize = 10;
 
 /// Connections, remembered authorizations and what has been learned about hosts.
 pub(crate) struct Transport {
     config: RegistryConfig,
     pub(crate) auth: AuthCache,
-    /// Made when first needed: loading the system's certificates takes a while.
-    clients: Mutex<HashMap<ClientKind, Client>>,
+    clients: Clients,
     /// Which of http and https the hosts speak for which this is found out.
     schemes: Mutex<HashMap<String, &'static str>>,
-}
-
-#[derive(Clone, PartialEq, Eq, Hash)]
-enum ClientKind {
-    General,
-    /// Never through a proxy.
-    Loopback,
-    /// With settings of its own.
-    Host(String),
 }
 
 /// How one attempt failed.
@@ -84,7 +66,7 @@ impl Transport {
         Self {
             config,
             auth: AuthCache::default(),
-            clients: Mutex::default(),
+            clients: Clients::default(),
             schemes: Mutex::default(),
         }
     }
@@ -209,38 +191,18 @@ impl Transport {
         authorization: Option<&HeaderValue>,
     ) -> Result<Response, Failure> {
         let client = self.client(&request.url).map_err(Failure::Final)?;
-        let mut builder = client
-            .request(request.method.clone(), request.url.clone())
-            .headers(request.headers.clone());
-        if let Some(header) = authorization {
-            builder = builder.header(AUTHORIZATION, header);
-        }
-        let (builder, patient) = match &request.body {
-            Body::Empty if request.method == Method::GET || request.method == Method::HEAD => {
-                (builder, false)
-            }
-            Body::Empty => (builder.header(CONTENT_LENGTH, 0), false),
-            Body::Bytes(bytes) => (builder.body(bytes.clone()), false),
-            Body::File(upload) => {
-                let builder = builder.header(CONTENT_LENGTH, upload.size);
-                (builder.body(upload.body()), true)
-            }
+        let answer = prepared(&client, request, authorization).send();
+        // A large body takes as long as it takes.
+        let answer = if matches!(request.body, Body::File(_)) {
+            answer.await
+        } else {
+            let answer = tokio::time::timeout(ANSWER_TIMEOUT, answer).await;
+            answer.map_err(|_| {
+                let reason = "no answer in time".to_owned();
+                Failure::Transient(interrupted(access, authority(&request.url), reason))
+            })?
         };
-        let host = authority(&request.url);
-        let answer = builder.send();
-        if patient {
-            return answer
-                .await
-                .map_err(|error| failure(access, request, &error));
-        }
-        match tokio::time::timeout(ANSWER_TIMEOUT, answer).await {
-            Ok(answer) => answer.map_err(|error| failure(access, request, &error)),
-            Err(_) => Err(Failure::Transient(interrupted(
-                access,
-                host,
-                "no answer in time".to_owned(),
-            ))),
-        }
+        answer.map_err(|error| failure(access, request, &error))
     }
 
     /// Finds out which protocol a host speaks, once.
@@ -281,22 +243,28 @@ impl Transport {
     }
 
     fn client(&self, url: &Url) -> Result<Client, RegistryError> {
-        let host = authority(url);
-        let kind = if self.config.hosts.contains_key(&host) {
-            ClientKind::Host(host.clone())
-        } else if endpoint::is_loopback(&host) {
-            ClientKind::Loopback
-        } else {
-            ClientKind::General
-        };
-        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(client) = clients.get(&kind) {
-            return Ok(client.clone());
-        }
-        let client = build(&kind, &host, self.config.hosts.get(&host))
-            .map_err(|reason| RegistryError::Config { host, reason })?;
-        clients.insert(kind, client.clone());
-        Ok(client)
+        self.clients.get(&authority(url), &self.config)
+    }
+}
+
+fn prepared(
+    client: &Client,
+    request: &Request,
+    authorization: Option<&HeaderValue>,
+) -> RequestBuilder {
+    let mut builder = client
+        .request(request.method.clone(), request.url.clone())
+        .headers(request.headers.clone());
+    if let Some(header) = authorization {
+        builder = builder.header(AUTHORIZATION, header);
+    }
+    match &request.body {
+        Body::Empty if request.method == Method::GET || request.method == Method::HEAD => builder,
+        Body::Empty => builder.header(CONTENT_LENGTH, 0),
+        Body::Bytes(bytes) => builder.body(bytes.clone()),
+        Body::File(upload) => builder
+            .header(CONTENT_LENGTH, upload.size)
+            .body(upload.body()),
     }
 }
 
@@ -312,9 +280,17 @@ fn unreachable(method: &Method, url: &Url, error: &reqwest::Error) -> RegistryEr
     RegistryError::Unreachable {
         host: authority(url),
         method: report::method_name(method),
-        url: url.to_string(),
+        url: shown(url),
         reason: report::transport_reason(url, error),
     }
+}
+
+/// Returns `url` for messages. Redirects lead to storage whose keys are in the query.
+fn shown(url: &Url) -> String {
+    let mut shown = url.clone();
+    shown.set_query(None);
+    shown.set_fragment(None);
+    without_credentials(shown.as_str()).into_owned()
 }
 
 /// A connection that was never made is final, a lost one is not.
@@ -361,49 +337,4 @@ pub(crate) fn authority(url: &Url) -> String {
         Some(port) => format!("{host}:{port}"),
         None => host.to_owned(),
     }
-}
-
-fn build(kind: &ClientKind, host: &str, settings: Option<&HostConfig>) -> Result<Client, String> {
-    let local = *kind == ClientKind::Loopback || endpoint::is_loopback(host);
-    let assemble = |trust: fn(ClientBuilder) -> ClientBuilder| {
-        let mut builder = Client::builder()
-            .user_agent(concat!("lamina/", env!("CARGO_PKG_VERSION")))
-            .connect_timeout(CONNECT_TIMEOUT)
-            .pool_idle_timeout(IDLE_TIMEOUT)
-            .redirect(reqwest::redirect::Policy::none())
-            .retry(reqwest::retry::never());
-        if local {
-            builder = builder.no_proxy();
-        }
-        if let Some(settings) = settings {
-            builder = apply(builder, settings)?;
-        }
-        let built = trust(builder).build();
-        built.map_err(|error| report::reason(&error))
-    };
-    match assemble(|builder| builder) {
-        // Plain http must work where no certificates are installed.
-        Err(_) if local || settings.is_some_and(|settings| settings.http) => {
-            assemble(|builder| builder.tls_certs_only([]))
-        }
-        built => built,
-    }
-}
-
-fn apply(mut builder: ClientBuilder, settings: &HostConfig) -> Result<ClientBuilder, String> {
-    let read = |path: &Path| fs::read(path).map_err(|e| format!("{}: {e}", path.display()));
-    for path in &settings.ca {
-        let found = Certificate::from_pem_bundle(&read(path)?)
-            .map_err(|error| format!("{}: {error}", path.display()))?;
-        builder = builder.tls_certs_merge(found);
-    }
-    if let Some(pair) = &settings.key_pair {
-        let mut pem = read(&pair.certificate)?;
-        pem.push(b'\n');
-        pem.extend(read(&pair.key)?);
-        let identity = Identity::from_pem(&pem)
-            .map_err(|error| format!("{}: {error}", pair.certificate.display()))?;
-        builder = builder.identity(identity);
-    }
-    Ok(builder.tls_danger_accept_invalid_certs(settings.insecure))
 }

@@ -35,6 +35,25 @@ fn a_dead_registry_is_reported_at_once() {
     assert!(started.elapsed() < Duration::from_secs(5));
 }
 
+/// Registries redirect to storage with the right to read it in the query.
+#[test]
+fn the_secrets_of_a_redirect_are_not_shown() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let host = listener.local_addr().expect("bound").to_string();
+    drop(listener);
+    let target = format!("http://user:secret@{host}/blob?X-Signature=secret#secret");
+    let server = Server::start(move |_| Reply::new(307, "").header("location", target.clone()));
+    let reference = format!("{}/a/b:c", server.host());
+    let error = Setup::new().resolve(&reference).expect_err("nobody there");
+    assert_eq!(
+        error.to_string(),
+        format!(
+            "failed to do request: Get \"http://xxxxx:xxxxx@{host}/blob\": dial tcp {host}: \
+             connect: connection refused"
+        )
+    );
+}
+
 #[test]
 fn an_unknown_host_is_reported() {
     let error = Setup::new()
