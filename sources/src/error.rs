@@ -11,8 +11,9 @@ use lamina_types::Cancelled;
 use lamina_types::DiffId;
 use lamina_types::Digest;
 use lamina_types::PathError;
+use lamina_types::without_credentials;
 
-/// A source could not be resolved or read.
+/// A source could not be resolved or read. Messages show no credentials of URLs.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SourceError {
@@ -41,7 +42,10 @@ pub enum SourceError {
     #[error(transparent)]
     Io(#[from] PathError),
     /// An identifier without a scheme.
-    #[error("failed to parse {identifier}: expected scheme://..")]
+    #[error(
+        "failed to parse {}: expected scheme://..",
+        without_credentials(identifier)
+    )]
     BadIdentifier {
         /// What was given.
         identifier: String,
@@ -53,7 +57,10 @@ pub enum SourceError {
         scheme: String,
     },
     /// A scheme that this version does not read.
-    #[error("{identifier}: sources of scheme {scheme} are not supported yet")]
+    #[error(
+        "{}: sources of scheme {scheme} are not supported yet",
+        without_credentials(identifier)
+    )]
     UnsupportedScheme {
         /// The scheme.
         scheme: String,
@@ -61,7 +68,10 @@ pub enum SourceError {
         identifier: String,
     },
     /// An attribute has a value that makes no sense.
-    #[error("{identifier}: invalid value {value:?} of {name}: {reason}")]
+    #[error(
+        "{}: invalid value {value:?} of {name}: {reason}",
+        without_credentials(identifier)
+    )]
     BadAttribute {
         /// The source.
         identifier: String,
@@ -125,7 +135,7 @@ pub enum SourceError {
     /// A file could not be had. Worded as Go does, which clients of BuildKit know.
     #[error("Get {url:?}: {reason}")]
     Http {
-        /// What was asked for, without a password.
+        /// What was asked for, without credentials.
         url: String,
         /// What went wrong.
         reason: String,
@@ -153,7 +163,10 @@ pub enum SourceError {
         wanted: Digest,
     },
     /// A pinned source of another kind was given.
-    #[error("{identifier} is not a source of scheme {scheme}")]
+    #[error(
+        "{} is not a source of scheme {scheme}",
+        without_credentials(identifier)
+    )]
     WrongKind {
         /// What was given.
         identifier: String,

@@ -3,10 +3,10 @@
 use lamina_snapshotter::Layer;
 use lamina_types::Digest;
 use lamina_types::Sha256Hasher;
+use lamina_types::without_credentials;
 use serde::Deserialize;
 use serde::Serialize;
 
-use super::name;
 use crate::SourceError;
 use crate::SourceRequest;
 
@@ -119,9 +119,9 @@ impl HttpWish {
         self.digest(Sha256Hasher::new(), &self.url, self.filename.as_deref())
     }
 
-    /// The URL without a password, for messages and descriptions.
+    /// The URL without credentials, for messages and descriptions.
     pub(super) fn shown_url(&self) -> String {
-        name::without_password(&self.url)
+        without_credentials(&self.url).into_owned()
     }
 
     fn digest(&self, mut key: Sha256Hasher, what: &str, filename: Option<&str>) -> Digest {

@@ -151,11 +151,14 @@ fn failures_are_worded_as_clients_know_them() {
         fail(&engine, &SourceRequest::new(format!("http://{host}/x"))),
         format!("Get \"http://{host}/x\": dial tcp {host}: connect: connection refused")
     );
-    let text = fail(&engine, &SourceRequest::new(format!("http://u:p@{host}/x")));
-    assert!(
-        text.starts_with(&format!("Get \"http://u:***@{host}/x\"")),
-        "{text}"
-    );
+    for (user, shown) in [("u:p", "xxxxx:xxxxx"), ("token", "xxxxx")] {
+        let text = fail(
+            &engine,
+            &SourceRequest::new(format!("http://{user}@{host}/x")),
+        );
+        let start = format!("Get \"http://{shown}@{host}/x\"");
+        assert!(text.starts_with(&start), "{text}");
+    }
     let server = Server::start(|_| Reply::new(404, "no"));
     let text = fail(&engine, &request(&server, "/x"));
     assert_eq!(text, "invalid response status 404");

@@ -17,6 +17,10 @@ fn unknown_and_unsupported_schemes_are_named() {
             "git://example.test/repo.git: sources of scheme git are not supported yet",
         ),
         (
+            "git://user:token@example.test/repo.git",
+            "git://xxxxx:xxxxx@example.test/repo.git: sources of scheme git are not supported yet",
+        ),
+        (
             "docker-image://Upper",
             "invalid reference format: repository name (library/Upper) must be lowercase",
         ),
