@@ -31,16 +31,13 @@ use super::attrs::PinnedHttp;
 use super::layer::FileLayer;
 use super::memory::Remembered;
 use super::name;
+use super::secret::authorization;
 use crate::SourceContext;
 use crate::SourceError;
 use crate::stream::Copy;
 
 /// Stands for the client of the build (row SVC-17).
 const SESSION_HOST: &str = "buildkit-session";
-
-/// Secrets that are sent to a host if the client has them (row SRC-30).
-const HEADER_SECRET: &str = "HTTP_AUTH_HEADER_";
-const TOKEN_SECRET: &str = "HTTP_AUTH_TOKEN_";
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 /// A server that sends nothing for this long is dead.
@@ -258,7 +255,10 @@ fn incoming(wish: &HttpWish, response: Response) -> Incoming {
         last_modified: modified.and_then(|text| parse_time(&text)),
         etag: header(&response, &ETAG).filter(|etag| !etag.is_empty()),
         data: Box::new(StreamReader::new(
-            response.bytes_stream().map_err(io::Error::other),
+            // The URL is in the message already, and without its credentials.
+            response
+                .bytes_stream()
+                .map_err(|error| io::Error::other(error.without_url())),
         )),
     }
 }
@@ -272,40 +272,6 @@ fn header(response: &Response, name: &HeaderName) -> Option<String> {
 fn parse_time(text: &str) -> Option<i64> {
     let zoned = jiff::fmt::rfc2822::parse(text).ok()?;
     Some(zoned.timestamp().as_second())
-}
-
-/// Returns what to send as `Authorization`: the secret that the build names must be there, those
-/// that only the host's name suggests may be (row SRC-30).
-async fn authorization(
-    wish: &HttpWish,
-    url: &Url,
-    context: &SourceContext,
-) -> Result<Option<HeaderValue>, SourceError> {
-    let session = &context.session;
-    let fail = |id: &str, reason: String| SourceError::HttpSecret {
-        id: id.to_owned(),
-        reason,
-    };
-    if let Some(id) = &wish.auth_secret {
-        let value = session.secret(id).await;
-        let value = value.map_err(|error| fail(id, error.to_string()))?;
-        let value = value.ok_or_else(|| fail(id, "not found".to_owned()))?;
-        let value = sensitive(&value);
-        let value = value.ok_or_else(|| fail(id, "it is no header value".to_owned()));
-        return value.map(Some);
-    }
-    let host = url.host_str().unwrap_or_default();
-    if let Ok(Some(token)) = session.secret(&format!("{TOKEN_SECRET}{host}")).await {
-        return Ok(sensitive(&[b"Bearer ", &token[..]].concat()));
-    }
-    let value = session.secret(&format!("{HEADER_SECRET}{host}")).await;
-    Ok(value.ok().flatten().and_then(|value| sensitive(&value)))
-}
-
-fn sensitive(value: &[u8]) -> Option<HeaderValue> {
-    let mut value = HeaderValue::from_bytes(value).ok()?;
-    value.set_sensitive(true);
-    Some(value)
 }
 
 #[cfg(test)]

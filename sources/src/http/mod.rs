@@ -3,7 +3,7 @@
 //! Resolving downloads the file, because its digest is what results made from it are cached by;
 //! only a build that states the digest is keyed without the network. The layer of the download is
 //! the snapshot. What a server gave with an entity tag is remembered, so that the next build only
-//! asks whether it is still the same.
+//! asks whether it is still the same, or not even that if it states the digest.
 //!
 //! The host `buildkit-session` is no host: what is there is read from the client over the session
 //! (row SVC-17), as contexts and Dockerfiles on standard input are.
@@ -13,6 +13,7 @@ mod fetch;
 mod layer;
 mod memory;
 mod name;
+mod secret;
 
 use async_trait::async_trait;
 use lamina_snapshotter::LayerStack;
@@ -109,7 +110,13 @@ impl Source for HttpSource {
         if let Some(layer) = file.held.layer() {
             return Ok(LayerStack::new([layer.clone()]));
         }
-        let fetch = self.fetch(file.wish.clone(), None, context);
+        let known = self.known(&file.wish, context).await?;
+        if let Some((known, layer)) = &known
+            && known.digest == file.digest
+        {
+            return Ok(LayerStack::new([layer.clone()]));
+        }
+        let fetch = self.fetch(file.wish.clone(), known, context);
         let found = until_cancelled(&context.cancel, fetch).await?;
         if found.digest != file.digest {
             return Err(SourceError::WrongFile {

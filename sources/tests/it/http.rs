@@ -141,6 +141,23 @@ fn a_stated_digest_needs_no_server_until_the_file_is_needed() {
     assert_eq!(text, format!("digest mismatch {found}: {wanted}"));
 }
 
+/// Row SRC-28: what is here under the stated digest needs no server at all.
+#[test]
+fn a_stated_digest_finds_what_was_downloaded_before() {
+    let server = Server::start(|_| Reply::new(200, "data").header("etag", "\"t\""));
+    let mut engine = engine();
+    let wanted = request(&server, "/f");
+    let first = engine.get(&wanted).expect("there");
+    engine.sources = lamina_sources::Sources::new(engine.config.clone());
+    let digest = |content: &[u8]| Digest::of(content).to_string();
+    let stated = wanted.clone().attr("http.checksum", &digest(b"data"));
+    assert_eq!(engine.get(&stated).expect("known"), first);
+    assert_eq!(server.targets().len(), 1);
+    let other = wanted.attr("http.checksum", &digest(b"other"));
+    fail(&engine, &other);
+    assert_eq!(server.targets().len(), 2, "it may be another file by now");
+}
+
 #[test]
 fn failures_are_worded_as_clients_know_them() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
@@ -206,6 +223,31 @@ fn secrets_become_authorization() {
     assert_eq!(
         fail(&engine(), &missing),
         "failed to retrieve HTTP auth secret none: not found"
+    );
+}
+
+/// A secret that only the host's name suggests: what cannot be read is not sent, but not silently;
+/// what cannot be sent is refused.
+#[test]
+fn suggested_secrets_do_not_fail_silently() {
+    let server = Server::start(|_| Reply::new(200, ""));
+    let wish = request(&server, "/x");
+    let id = "HTTP_AUTH_TOKEN_127.0.0.1";
+    let folder = tempfile::tempdir().expect("a folder");
+    let missing = folder.path().join("missing");
+    let engine = Engine::new(LocalSession::builder().secret_file(id, missing));
+    engine.get(&wish).expect("a server without secrets");
+    assert_eq!(server.calls()[0].header("authorization"), "");
+    let warnings = engine.statuses.warnings();
+    let start = format!("secret {id} is not sent, since it could not be had: ");
+    assert!(
+        warnings.len() == 1 && warnings[0].starts_with(&start),
+        "{warnings:?}"
+    );
+    let engine = Engine::new(LocalSession::builder().secret_bytes(id, "two\nlines"));
+    assert_eq!(
+        fail(&engine, &wish),
+        format!("failed to retrieve HTTP auth secret {id}: it is no header value")
     );
 }
 

@@ -51,22 +51,29 @@ pub(crate) struct Engine {
 
 /// Remembers what was reported.
 #[derive(Default)]
-pub(crate) struct Statuses(Mutex<Vec<StepStatus>>);
+pub(crate) struct Statuses {
+    statuses: Mutex<Vec<StepStatus>>,
+    warnings: Mutex<Vec<String>>,
+}
 
 impl ProgressSink for Statuses {
     fn log(&self, _: LogStream, _: &[u8]) {}
 
     fn status(&self, status: StepStatus) {
-        self.0.lock().expect("no panic in a sink").push(status);
+        let mut statuses = self.statuses.lock().expect("no panic in a sink");
+        statuses.push(status);
     }
 
-    fn warn(&self, _: &str) {}
+    fn warn(&self, message: &str) {
+        let mut warnings = self.warnings.lock().expect("no panic in a sink");
+        warnings.push(message.to_owned());
+    }
 }
 
 impl Statuses {
     /// How many actions of that name were completed since the last call of this for any name.
     pub(crate) fn completed(&self, name: &str) -> usize {
-        let statuses = self.0.lock().expect("no panic in a sink");
+        let statuses = self.statuses.lock().expect("no panic in a sink");
         let of_name = statuses
             .iter()
             .filter(|status| status.name.starts_with(name));
@@ -74,7 +81,11 @@ impl Statuses {
     }
 
     pub(crate) fn clear(&self) {
-        self.0.lock().expect("no panic in a sink").clear();
+        self.statuses.lock().expect("no panic in a sink").clear();
+    }
+
+    pub(crate) fn warnings(&self) -> Vec<String> {
+        self.warnings.lock().expect("no panic in a sink").clone()
     }
 }
 
