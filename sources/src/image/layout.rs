@@ -41,7 +41,6 @@ use crate::Source;
 use crate::SourceContext;
 use crate::SourceError;
 use crate::SourceRequest;
-use crate::clients::is_gone;
 use crate::clients::named_session;
 use crate::clients::until_cancelled;
 
@@ -71,12 +70,7 @@ impl OciLayoutSource {
                 Some(id) => named_session(&self.1, id, context).await,
                 None => Arc::clone(&context.session),
             };
-            match session.blobs(&store).await {
-                Err(error) if session.id() != context.session.id() && is_gone(&error) => {
-                    Ok(context.session.blobs(&store).await?)
-                }
-                opened => Ok(opened?),
-            }
+            Ok(session.blobs(&store).await?)
         };
         until_cancelled(&context.cancel, open).await
     }

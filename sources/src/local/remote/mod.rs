@@ -9,8 +9,8 @@
 //!        ◀──requests──
 //! ```
 //! As long as nothing differs the writer is not even started. Files are requested a few at a time,
-//! so neither open files nor unanswered requests grow with the directory, and a client that stops
-//! reading requests while its data waits for us cannot lock both sides up.
+//! so open files do not grow with the directory; and the receiver never waits for a client to read
+//! requests while its data waits for us, which would lock both sides up.
 
 mod compare;
 mod pump;
@@ -73,13 +73,22 @@ impl RemoteTransfer {
         match (made, layer) {
             (Some(writer), _) => self.seal(writer, cancel).await,
             (None, Some(layer)) => Ok(layer),
-            (None, None) => self.seal(self.writer(None)?, cancel).await,
+            (None, None) => {
+                let start = self.starter(None);
+                let writer = self.blocking.run(cancel, move |_: &CancelToken| start());
+                self.seal(writer.await?, cancel).await
+            }
         }
     }
 
-    fn writer(&self, last: Option<Layer>) -> Result<Writer, SourceError> {
+    /// Returns what starts the layer. That makes folders, so it is work for the pool.
+    fn starter(
+        &self,
+        last: Option<Layer>,
+    ) -> impl FnOnce() -> Result<Writer, SourceError> + Send + use<> {
         let description = format!("local source for {}", self.local.name);
-        Writer::start(&self.store, description, last, self.action.clone())
+        let (store, action) = (self.store.clone(), self.action.clone());
+        move || Writer::start(&store, description, last, action)
     }
 
     /// Does tasks until there are no more; `None` if there were none at all.
@@ -89,15 +98,13 @@ impl RemoteTransfer {
         last: Option<Layer>,
         cancel: &CancelToken,
     ) -> Result<Option<Writer>, SourceError> {
-        let mut writer = None;
+        let mut writer: Option<Writer> = None;
         let mut batch = Vec::with_capacity(QUEUE);
         while work.recv_many(&mut batch, QUEUE).await > 0 {
-            let mut current = match writer.take() {
-                Some(writer) => writer,
-                None => self.writer(last.clone())?,
-            };
+            let (current, start) = (writer.take(), self.starter(last.clone()));
             let mut tasks = std::mem::take(&mut batch);
             let apply = move |cancel: &CancelToken| {
+                let mut current = current.map_or_else(start, Ok)?;
                 current.apply(&mut tasks, cancel)?;
                 Ok::<_, SourceError>((current, tasks))
             };
