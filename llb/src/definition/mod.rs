@@ -6,6 +6,7 @@
 //! read. Sizes are bounded, so a hostile definition costs no more than its bytes.
 
 mod error;
+mod limits;
 mod names;
 mod order;
 mod raw;
@@ -22,6 +23,9 @@ use crate::model::SpecError;
 use crate::model::Step;
 
 pub use error::LoadError;
+
+pub(crate) use limits::check as check_size;
+pub(crate) use limits::check_inputs;
 
 use raw::RawGraph;
 use raw::RawOp;

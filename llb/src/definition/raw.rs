@@ -7,13 +7,7 @@ use lamina_types::Digest;
 use prost::Message;
 
 use super::LoadError;
-
-/// Most ops in one definition; real ones have some thousands.
-const MAX_OPS: usize = 100_000;
-/// Most bytes in one definition: four messages of the wire's limit (row NET-04).
-const MAX_BYTES: usize = 64 << 20;
-/// Most inputs of all ops together.
-const MAX_INPUTS: usize = 1_000_000;
+use super::limits;
 
 /// All ops of a definition but the terminal one.
 pub(super) struct RawGraph {
@@ -29,8 +23,7 @@ pub(super) struct RawOp {
 
 impl RawGraph {
     pub(super) fn decode(bytes: &[Vec<u8>]) -> Result<Self, LoadError> {
-        limit("the number of vertexes", bytes.len(), MAX_OPS)?;
-        limit("its size", bytes.iter().map(Vec::len).sum(), MAX_BYTES)?;
+        limits::check(bytes)?;
         let mut ops = HashMap::with_capacity(bytes.len());
         let mut last = None;
         let mut inputs = 0;
@@ -38,7 +31,7 @@ impl RawGraph {
             let digest = Digest::of(bytes);
             let op = RawOp::decode(bytes)?;
             inputs += op.inputs.len();
-            limit("the number of inputs", inputs, MAX_INPUTS)?;
+            limits::check_inputs(inputs)?;
             ops.insert(digest, op);
             last = Some(digest);
         }
@@ -84,11 +77,4 @@ fn edge((at, input): (usize, &pb::Input)) -> Result<(Digest, usize), LoadError> 
         digest: input.digest.clone(),
     };
     Ok((input.digest.parse().map_err(missing)?, output))
-}
-
-fn limit(what: &'static str, found: usize, limit: usize) -> Result<(), LoadError> {
-    if found > limit {
-        return Err(LoadError::TooLarge { what, limit });
-    }
-    Ok(())
 }

@@ -10,10 +10,13 @@ use lamina_proto::sourcepolicy::Policy;
 use prost::Message;
 
 use super::PolicyError;
-use super::apply;
+use super::apply_with;
+use super::patterns::Patterns;
+use crate::definition::check_inputs;
+use crate::definition::check_size;
 
-/// Puts the sources of `definition` under `policies`. What cannot be decoded is left to the loader,
-/// who refuses it.
+/// Puts the sources of `definition` under `policies`. What cannot be decoded or is too large is left
+/// to the loader, who refuses it.
 ///
 /// # Errors
 /// [`PolicyError`]; the first source that is denied.
@@ -24,16 +27,13 @@ pub(crate) fn rewrite(
     if policies.is_empty() {
         return Ok(definition);
     }
-    let decoded = definition
-        .def
-        .iter()
-        .map(|bytes| pb::Op::decode(&bytes[..]));
-    let Ok(mut ops) = decoded.collect::<Result<Vec<_>, _>>() else {
+    let Some(mut ops) = decode(&definition.def) else {
         return Ok(definition);
     };
+    let patterns = Patterns::default();
     let mut changed = vec![false; ops.len()];
     for (op, changed) in ops.iter_mut().zip(&mut changed) {
-        *changed = replace(op, policies)?;
+        *changed = replace(op, policies, &patterns)?;
     }
     if !changed.contains(&true) {
         return Ok(definition);
@@ -41,13 +41,26 @@ pub(crate) fn rewrite(
     Ok(Rewriter::new(definition, ops, changed).run())
 }
 
+/// Decodes what the loader would take; the limits come first, as deciding costs more than loading.
+fn decode(bytes: &[Vec<u8>]) -> Option<Vec<pb::Op>> {
+    check_size(bytes).ok()?;
+    let ops = bytes.iter().map(|bytes| pb::Op::decode(&bytes[..]));
+    let ops = ops.collect::<Result<Vec<_>, _>>().ok()?;
+    check_inputs(ops.iter().map(|op| op.inputs.len()).sum()).ok()?;
+    Some(ops)
+}
+
 /// Says whether `op` is a source and is another one now.
-fn replace(op: &mut pb::Op, policies: &[&Policy]) -> Result<bool, PolicyError> {
+fn replace(
+    op: &mut pb::Op,
+    policies: &[&Policy],
+    patterns: &Patterns,
+) -> Result<bool, PolicyError> {
     let Some(pb::op::Op::Source(source)) = &mut op.op else {
         return Ok(false);
     };
     let before = source.clone();
-    apply(policies, source)?;
+    apply_with(policies, patterns, source)?;
     Ok(*source != before)
 }
 
@@ -86,22 +99,27 @@ impl Rewriter {
         rename(self.definition, &renamed.collect())
     }
 
-    /// Settles an op after all that it needs, without recursion: chains may be long.
+    /// Settles an op after all that it needs, without recursion: chains may be long. What several
+    /// ops need is looked at once, so this takes as long as there are inputs.
     fn settle_with_inputs(&mut self, first: usize) {
         let mut pending = vec![first];
         while let Some(&at) = pending.last() {
-            let inputs = self.ops[at].inputs.iter();
-            let inputs = inputs.filter_map(|input| self.index.get(&input.digest).copied());
-            let open: Vec<usize> = inputs
-                .filter(|&input| input != at && self.after[input].is_none())
-                .collect();
-            if self.after[at].is_some() || open.is_empty() {
+            let before = pending.len();
+            if self.after[at].is_none() {
+                pending.extend(self.open_inputs(at));
+            }
+            if pending.len() == before {
                 self.settle(at);
                 pending.pop();
-            } else {
-                pending.extend(open);
             }
         }
+    }
+
+    /// Returns the inputs of an op that have no new digest yet.
+    fn open_inputs(&self, at: usize) -> impl Iterator<Item = usize> {
+        let inputs = self.ops[at].inputs.iter();
+        let inputs = inputs.filter_map(|input| self.index.get(&input.digest).copied());
+        inputs.filter(move |&input| input != at && self.after[input].is_none())
     }
 
     /// Gives an op its new digest, now that those of its inputs are known.

@@ -13,6 +13,7 @@
 //! are rewritten when they are loaded ([`rewrite`]), look-ups before they are made ([`apply`]).
 
 mod definition;
+mod patterns;
 mod selector;
 
 use lamina_proto::pb;
@@ -21,11 +22,17 @@ use lamina_proto::sourcepolicy::PolicyAction;
 use lamina_proto::sourcepolicy::Rule;
 use lamina_proto::sourcepolicy::Selector;
 use lamina_registry::ImageReference;
+use lamina_types::without_credentials;
+
+use patterns::Patterns;
 
 pub(crate) use definition::rewrite;
 
 /// How often the rules may replace one source before that counts as a loop.
 const MAX_ROUNDS: usize = 20;
+
+/// Longest identifier that a rule may make; groups could else double it in every round.
+const MAX_IDENTIFIER_BYTES: usize = 64 << 10;
 
 const IMAGE_SCHEME: &str = "docker-image://";
 
@@ -36,9 +43,12 @@ pub enum PolicyError {
     /// A rule says so (row POL-07).
     #[error("source {identifier:?} denied by policy: source denied by policy")]
     Denied {
-        /// The source.
+        /// The source, without credentials.
         identifier: String,
     },
+    /// A rule makes a source of a length that no source has.
+    #[error("error mutating source policy: identifier of more than {MAX_IDENTIFIER_BYTES} bytes")]
+    TooLong,
     /// The rules replace sources in a circle.
     #[error("too many mutations on a single source: too many operations")]
     TooManyRounds,
@@ -83,12 +93,21 @@ pub(crate) fn check(policies: &[Policy]) -> Result<(), PolicyError> {
 /// # Errors
 /// [`PolicyError::Denied`], or a rule that makes no sense.
 pub(crate) fn apply(policies: &[&Policy], source: &mut pb::SourceOp) -> Result<(), PolicyError> {
+    apply_with(policies, &Patterns::default(), source)
+}
+
+/// The same for one of many sources: what the rules' patterns compile to is kept in `patterns`.
+fn apply_with(
+    policies: &[&Policy],
+    patterns: &Patterns,
+    source: &mut pb::SourceOp,
+) -> Result<(), PolicyError> {
     if policies.is_empty() {
         return Ok(());
     }
-    normalise(source);
+    source.identifier = normalised(std::mem::take(&mut source.identifier));
     for _ in 0..=MAX_ROUNDS {
-        if !round(policies, source)? {
+        if !round(policies, patterns, source)? {
             return Ok(());
         }
     }
@@ -96,55 +115,69 @@ pub(crate) fn apply(policies: &[&Policy], source: &mut pb::SourceOp) -> Result<(
 }
 
 /// Row POL-01. What is no image reference stays as it is; its source will refuse it.
-fn normalise(source: &mut pb::SourceOp) {
-    let reference = source.identifier.strip_prefix(IMAGE_SCHEME);
-    if let Some(Ok(reference)) = reference.map(str::parse::<ImageReference>) {
-        source.identifier = format!("{IMAGE_SCHEME}{reference}");
+fn normalised(identifier: String) -> String {
+    let reference = identifier.strip_prefix(IMAGE_SCHEME);
+    match reference.map(str::parse::<ImageReference>) {
+        Some(Ok(reference)) => format!("{IMAGE_SCHEME}{reference}"),
+        _ => identifier,
     }
 }
 
 /// Goes through the policies until one changes the source; says whether one did.
-fn round(policies: &[&Policy], source: &mut pb::SourceOp) -> Result<bool, PolicyError> {
+fn round(
+    policies: &[&Policy],
+    patterns: &Patterns,
+    source: &mut pb::SourceOp,
+) -> Result<bool, PolicyError> {
     for policy in policies {
-        if apply_one(policy, source)? {
+        if apply_one(policy, patterns, source)? {
             return Ok(true);
         }
     }
     Ok(false)
 }
 
-fn apply_one(policy: &Policy, source: &mut pb::SourceOp) -> Result<bool, PolicyError> {
+fn apply_one(
+    policy: &Policy,
+    patterns: &Patterns,
+    source: &mut pb::SourceOp,
+) -> Result<bool, PolicyError> {
     let mut denied = false;
     for rule in &policy.rules {
         let selector = rule.selector.as_ref().ok_or(PolicyError::NoSelector)?;
-        if !selector::matches(selector, source)? {
+        if !selector::matches(selector, patterns, source)? {
             continue;
         }
-        let unknown = |_| PolicyError::UnknownValue {
-            what: "policy action",
-            value: rule.action,
-        };
-        match PolicyAction::try_from(rule.action).map_err(unknown)? {
+        match action(rule)? {
             PolicyAction::Allow => denied = false,
             PolicyAction::Deny => denied = true,
             PolicyAction::Convert => {
-                if convert(rule, selector, source)? {
+                if convert(rule, selector, patterns, source)? {
                     return Ok(true);
                 }
             }
         }
     }
     if denied {
-        let identifier = source.identifier.clone();
+        let identifier = without_credentials(&source.identifier).into_owned();
         return Err(PolicyError::Denied { identifier });
     }
     Ok(false)
 }
 
-/// Row POL-05; says whether that changed anything.
+fn action(rule: &Rule) -> Result<PolicyAction, PolicyError> {
+    PolicyAction::try_from(rule.action).map_err(|_| PolicyError::UnknownValue {
+        what: "policy action",
+        value: rule.action,
+    })
+}
+
+/// Row POL-05; says whether that changed anything. The new identifier is normalised as the first
+/// one was: a rule cannot lead to a spelling that other rules do not know.
 fn convert(
     rule: &Rule,
     selector: &Selector,
+    patterns: &Patterns,
     source: &mut pb::SourceOp,
 ) -> Result<bool, PolicyError> {
     let update = rule.updates.as_ref().ok_or(PolicyError::NoDestination)?;
@@ -152,7 +185,8 @@ fn convert(
         "" => &selector.identifier,
         identifier => identifier,
     };
-    let identifier = selector::expand(selector, &source.identifier, wanted)?;
+    let identifier = selector::expand(selector, patterns, &source.identifier, wanted)?;
+    let identifier = normalised(identifier);
     let mut changed = false;
     if !identifier.is_empty() && identifier != source.identifier {
         source.identifier = identifier;

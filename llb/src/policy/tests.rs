@@ -141,6 +141,49 @@ fn rules_decide_in_order() {
     }
 }
 
+/// A frontend's rule must not lead around the rules of the user (rows POL-01, POL-05, POL-06).
+#[test]
+fn what_a_rule_gives_is_normalised_too() {
+    let denied = "docker-image://docker.io/library/evil:latest";
+    for to in [
+        "docker-image://evil",
+        "docker-image://library/evil",
+        "docker-image://docker.io/evil",
+        "docker-image://index.docker.io/library/evil:latest",
+        denied,
+    ] {
+        let further = policy(vec![convert(GO, MatchType::Exact, to)]);
+        let own = policy(vec![rule(PolicyAction::Deny, denied, MatchType::Exact)]);
+        assert_eq!(outcome(&[own, further.clone()], GO), "denied", "{to}");
+        assert_eq!(outcome(&[further], GO), denied, "{to}");
+    }
+    // Another spelling of the same is no change, so this is no circle.
+    let same = convert(GO, MatchType::Exact, "docker-image://golang:1.19");
+    assert_eq!(outcome(&[policy(vec![same])], GO), GO);
+}
+
+#[test]
+fn denials_show_no_credentials() {
+    let mut source = source("https://user:secret@h.test/a");
+    let error = apply(&[&policy(vec![deny("*")])], &mut source).expect_err("denied");
+    assert_eq!(
+        error.to_string(),
+        "source \"https://xxxxx:xxxxx@h.test/a\" denied by policy: source denied by policy"
+    );
+}
+
+/// Each round could make an identifier many times as long.
+#[test]
+fn identifiers_do_not_grow_without_bounds() {
+    let twice = policy(vec![convert("*", MatchType::Wildcard, "${1}${1}")]);
+    let (long, longer) = ("x".repeat(9_000), "${1}".repeat(9_000));
+    let product = policy(vec![convert("*", MatchType::Wildcard, &longer)]);
+    for policy in [twice, product] {
+        let mut source = source(&format!("local://{long}"));
+        assert_eq!(apply(&[&policy], &mut source), Err(PolicyError::TooLong));
+    }
+}
+
 #[test]
 fn wildcards_fill_groups() {
     let rule = convert(
@@ -255,4 +298,47 @@ fn digests_of_dependants_change_and_others_stay() {
     assert_eq!(new.metadata[&digest(0)].description["name"], "merge");
     assert_eq!(new.metadata[&digest(1)].description["name"], "kept");
     assert!(new.source.expect("kept").locations.contains_key(&digest(2)));
+}
+
+/// An op with one input many times.
+fn naming(input: &[u8], count: usize) -> Vec<u8> {
+    let digest = Digest::of(input).to_string();
+    let op = pb::Op {
+        inputs: vec![pb::Input { digest, index: 0 }; count],
+        ..pb::Op::default()
+    };
+    op.encode_to_vec()
+}
+
+/// One op names another many times, and that one has many inputs: looking at them anew for each
+/// name would take minutes.
+#[test]
+fn shared_inputs_are_looked_at_once() {
+    const COUNT: usize = 30_000;
+    let changed = encoded(Some(pb::op::Op::Source(source("docker-image://a"))), &[]);
+    let wide = naming(&changed, COUNT);
+    let last = naming(&wide, COUNT);
+    let definition = pb::Definition {
+        def: vec![last, wide, changed],
+        ..pb::Definition::default()
+    };
+    let new = rewrite(definition, &[&policy(vec![])]).expect("rewritten");
+    let last = pb::Op::decode(&new.def[0][..]).expect("an op");
+    let wide = Digest::of(&new.def[1]).to_string();
+    assert!(last.inputs.iter().all(|input| input.digest == wide));
+}
+
+/// What the loader refuses for its size is not looked at: here a rule that could not be applied.
+#[test]
+fn what_is_too_large_is_left_to_the_loader() {
+    let broken = policy(vec![deny("**")]);
+    let source = encoded(Some(pb::op::Op::Source(source("docker-image://a"))), &[]);
+    for (count, looked_at) in [(100_000, true), (100_001, false)] {
+        let definition = pb::Definition {
+            def: vec![source.clone(); count],
+            ..pb::Definition::default()
+        };
+        let result = rewrite(definition, &[&broken]);
+        assert_eq!(result.is_err(), looked_at, "{count}");
+    }
 }
