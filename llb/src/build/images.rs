@@ -13,6 +13,7 @@ use lamina_sources::SourceError;
 use lamina_sources::SourceRequest;
 use lamina_types::Digest;
 use lamina_types::Platform;
+use lamina_types::without_credentials;
 
 use super::Build;
 use crate::BuildError;
@@ -87,7 +88,8 @@ impl Build {
         })
     }
 
-    /// Looks a source of any kind up (rows GW-09 to GW-13).
+    /// Looks a source of any kind up (rows GW-09, GW-10, GW-12, GW-13). There is no source of git
+    /// yet (row GW-11), so asking for one is refused.
     pub(super) async fn resolve_source(
         &self,
         request: ResolveSourceRequest,
@@ -109,10 +111,19 @@ impl Build {
                 let file = self.http_file(&request).await?;
                 resolved.http = Some((file.digest, file.filename, file.last_modified));
             }
-            _ => {}
+            _ => self.check_scheme(&request.source)?,
         }
         resolved.source = request.source;
         Ok(resolved)
+    }
+
+    /// Refuses sources that no build could use. Of the others there is nothing to look up (row
+    /// GW-13).
+    fn check_scheme(&self, source: &pb::SourceOp) -> Result<(), BuildError> {
+        let found = self.0.services.sources.get(&source.identifier);
+        found
+            .map(drop)
+            .map_err(|error| BuildError::new(error.to_string()))
     }
 
     /// Puts a look-up under the rules on sources (rows GW-07, GW-09).
@@ -172,10 +183,8 @@ impl Build {
             "" => format!("resolve image config for {identifier}"),
             name => name.to_owned(),
         };
-        self.step(
-            Digest::of(format!("{identifier}{platform:?}{name}").as_bytes()),
-            &name,
-        )
+        let digest = Digest::of(format!("{identifier}{platform:?}{name}").as_bytes());
+        self.step(digest, &without_credentials(&name))
     }
 
     fn source_context(&self, step: &StepHandle) -> SourceContext {
@@ -200,8 +209,8 @@ fn scheme_of(source: &pb::SourceOp) -> &str {
 
 /// The reference without its scheme, in full form where it is one.
 fn short_name(source: &pb::SourceOp) -> String {
-    let rest = source.identifier.split_once("://");
-    let rest = rest.map_or(source.identifier.as_str(), |(_, rest)| rest);
+    let shown = without_credentials(&source.identifier);
+    let rest = shown.split_once("://").map_or(&*shown, |(_, rest)| rest);
     let full = rest.parse::<lamina_registry::ImageReference>();
     full.map_or_else(|_| rest.to_owned(), |full| full.to_string())
 }
@@ -210,7 +219,7 @@ fn short_name(source: &pb::SourceOp) -> String {
 fn other_kind(reference: &str, source: &pb::SourceOp) -> BuildError {
     BuildError::new(format!(
         "ref mutated by policy to non-image: {IMAGE}://{reference} -> {}",
-        source.identifier
+        without_credentials(&source.identifier)
     ))
 }
 

@@ -15,7 +15,8 @@ const CUSTOM_NAME: &str = "llb.customname";
 /// small graph could have a name of gigabytes.
 const MAX_BYTES: usize = 4 << 10;
 
-/// Returns the client's name for the vertex, or one made of what it does.
+/// Returns the client's name for the vertex, or one made of what it does. Watchers and the history
+/// see it, so no URL in it shows credentials.
 pub(super) fn name(
     step: &Step,
     metadata: &pb::OpMetadata,
@@ -23,10 +24,11 @@ pub(super) fn name(
     nodes: &[Node],
 ) -> String {
     if let Some(name) = metadata.description.get(CUSTOM_NAME) {
-        return name.clone();
+        return without_credentials(name).into_owned();
     }
     let input = |input: usize| inputs.get(input).map_or("", |link| &nodes[link.node].name);
-    shorten(default_name(step, input))
+    // Shortened last: half of a URL would not be known for one.
+    shorten(without_credentials(&default_name(step, input)).into_owned())
 }
 
 fn default_name<'a>(step: &Step, input: impl Fn(usize) -> &'a str) -> String {
@@ -35,7 +37,7 @@ fn default_name<'a>(step: &Step, input: impl Fn(usize) -> &'a str) -> String {
         _ => "scratch".to_owned(),
     };
     match step {
-        Step::Source(source) => without_credentials(&source.identifier).into_owned(),
+        Step::Source(source) => source.identifier.clone(),
         Step::Exec(exec) => exec.command(),
         Step::File(file) => {
             let names = file

@@ -217,6 +217,38 @@ fn names_do_not_explode() {
     assert!(last.len() < 5_000, "{} bytes", last.len());
 }
 
+/// Watchers and the history see names (row LLB-08).
+#[test]
+fn names_show_no_credentials() {
+    let a = source("https://user:secret@h.test/a").encode_to_vec();
+    let custom = source("https://h.test/b").encode_to_vec();
+    let both = merge(vec![input(&a, 0), input(&custom, 0)]);
+    let def = vec![
+        a,
+        custom.clone(),
+        both.clone(),
+        terminal(vec![input(&both, 0)]),
+    ];
+    let graph = load_with(def, |definition| {
+        let name = "ADD https://token@h.test/b /".to_owned();
+        let metadata = pb::OpMetadata {
+            description: [("llb.customname".to_owned(), name)].into(),
+            ..pb::OpMetadata::default()
+        };
+        definition.metadata = [(Digest::of(&custom).to_string(), metadata)].into();
+    });
+    let nodes = graph.expect("valid").nodes;
+    let names: Vec<&str> = nodes.iter().map(|node| node.name.as_str()).collect();
+    assert_eq!(
+        names,
+        [
+            "https://xxxxx:xxxxx@h.test/a",
+            "ADD https://xxxxx@h.test/b /",
+            "merge (https://xxxxx:xxxxx@h.test/a, ADD https://xxxxx@h.test/b /)"
+        ]
+    );
+}
+
 #[test]
 fn only_what_the_result_needs_is_loaded_and_custom_names_win() {
     let a = source("docker-image://a").encode_to_vec();

@@ -10,6 +10,7 @@ mod frontends;
 mod graph;
 mod harness;
 mod leftovers;
+mod lookups;
 mod policies;
 mod programs;
 mod reads;
@@ -44,6 +45,11 @@ const TESTS: &[Test] = &[
     Test::new("leftovers::of_file_actions", leftovers::of_file_actions),
     Test::new("leftovers::of_required_paths", leftovers::of_required_paths),
     Test::new("leftovers::of_a_checksum", leftovers::of_a_checksum),
+    Test::new(
+        "lookups::of_what_no_build_can_use_are_refused",
+        lookups::of_what_no_build_can_use_are_refused,
+    ),
+    Test::new("lookups::show_no_credentials", lookups::show_no_credentials),
     Test::new(
         "policies::decide_before_anything_runs",
         policies::decide_before_anything_runs,
