@@ -67,7 +67,7 @@ impl FrontendBridge {
         read: fn(&Tree, &K) -> Result<T, BuildError>,
     ) -> Result<T, BuildError>
     where
-        K: Eq + Hash + Send + 'static,
+        K: Eq + Hash + Weigh + Send + 'static,
         T: Clone + Weigh + Send + 'static,
     {
         let inner = &self.build.0;

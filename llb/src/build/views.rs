@@ -20,9 +20,9 @@ use crate::Snapshot;
 
 /// Trees of one build that are kept open.
 const MAX_TREES: usize = 8;
-/// Bytes of all answers of one kind that are remembered of one tree.
+/// Bytes of all questions and answers of one kind that are remembered of one tree.
 const MAX_BYTES: usize = 1 << 20;
-/// Bytes of an answer that is too large to be remembered.
+/// Bytes of a question and its answer that are too many to be remembered.
 const MAX_ANSWER_BYTES: usize = MAX_BYTES / 4;
 /// What an answer takes beside its content.
 const OVERHEAD_BYTES: usize = 128;
@@ -73,9 +73,27 @@ impl View {
     }
 }
 
-/// Says about how many bytes of memory an answer takes.
+/// Says about how many bytes of memory a question or an answer takes.
 pub(super) trait Weigh {
     fn bytes(&self) -> usize;
+}
+
+impl Weigh for String {
+    fn bytes(&self) -> usize {
+        self.len()
+    }
+}
+
+impl Weigh for FileQuestion {
+    fn bytes(&self) -> usize {
+        self.0.len()
+    }
+}
+
+impl Weigh for DirQuestion {
+    fn bytes(&self) -> usize {
+        self.0.len() + self.1.as_ref().map_or(0, String::len)
+    }
 }
 
 impl Weigh for Vec<u8> {
@@ -91,7 +109,7 @@ impl Weigh for Named {
             .xattrs
             .iter()
             .map(|(name, value)| name.len() + value.len());
-        OVERHEAD_BYTES + name.len() + xattrs.sum::<usize>()
+        OVERHEAD_BYTES + name.len() + stat.link_target.len() + xattrs.sum::<usize>()
     }
 }
 
@@ -118,14 +136,15 @@ impl<K, T> Default for Memo<K, T> {
     }
 }
 
-impl<K: Eq + Hash, T: Clone + Weigh> Memo<K, T> {
+impl<K: Eq + Hash + Weigh, T: Clone + Weigh> Memo<K, T> {
     pub(super) fn get(&self, question: &K) -> Option<T> {
         let answers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         answers.known.get(question).cloned()
     }
 
+    /// Remembers an answer. Questions count too: they may be long where answers are short.
     pub(super) fn put(&self, question: K, answer: &T) {
-        let bytes = answer.bytes() + OVERHEAD_BYTES;
+        let bytes = question.bytes() + answer.bytes() + OVERHEAD_BYTES;
         if bytes > MAX_ANSWER_BYTES {
             return;
         }
@@ -144,21 +163,44 @@ impl<K: Eq + Hash, T: Clone + Weigh> Memo<K, T> {
 mod tests {
     use super::*;
 
+    fn question(number: usize) -> String {
+        number.to_string()
+    }
+
     #[test]
     fn answers_are_remembered_within_bounds() {
-        let memo: Memo<usize, Vec<u8>> = Memo::default();
-        memo.put(0, &vec![7; 10]);
-        assert_eq!(memo.get(&0), Some(vec![7; 10]));
-        memo.put(1, &vec![7; MAX_ANSWER_BYTES]);
-        assert_eq!(memo.get(&1), None, "too large");
-        for question in 2..20 {
-            memo.put(question, &vec![7; MAX_ANSWER_BYTES / 2]);
-            let answers = memo.0.lock().expect("not poisoned");
-            let held: usize = answers.known.values().map(Weigh::bytes).sum();
-            assert!(held <= MAX_BYTES, "{held} bytes");
+        let memo: Memo<String, Vec<u8>> = Memo::default();
+        memo.put(question(0), &vec![7; 10]);
+        assert_eq!(memo.get(&question(0)), Some(vec![7; 10]));
+        memo.put(question(1), &vec![7; MAX_ANSWER_BYTES]);
+        assert_eq!(memo.get(&question(1)), None, "too large");
+        for number in 2..20 {
+            memo.put(question(number), &vec![7; MAX_ANSWER_BYTES / 2]);
+            assert!(held(&memo) <= MAX_BYTES);
         }
-        assert_eq!(memo.get(&0), None, "forgotten");
-        assert!(memo.get(&19).is_some());
+        assert_eq!(memo.get(&question(0)), None, "forgotten");
+        assert!(memo.get(&question(19)).is_some());
+    }
+
+    fn held<K: Weigh, T: Weigh>(memo: &Memo<K, T>) -> usize {
+        let answers = memo.0.lock().expect("not poisoned");
+        let pairs = answers.known.iter();
+        pairs.map(|(k, t)| k.bytes() + t.bytes()).sum()
+    }
+
+    #[test]
+    fn long_questions_with_short_answers_are_bounded_too() {
+        let memo: Memo<DirQuestion, Vec<Named>> = Memo::default();
+        let half = MAX_ANSWER_BYTES / 2 - OVERHEAD_BYTES;
+        for number in 0..20 {
+            let path = format!("{number}{}", "x".repeat(half - 2));
+            memo.put((path.clone(), Some(path)), &Vec::new());
+            assert!(held(&memo) <= MAX_BYTES);
+        }
+        assert!(held(&memo) > 0);
+        let long = "x".repeat(MAX_ANSWER_BYTES);
+        memo.put((long.clone(), None), &Vec::new());
+        assert_eq!(memo.get(&(long, None)).map(|names| names.len()), None);
     }
 
     #[test]
