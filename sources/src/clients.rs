@@ -30,8 +30,10 @@ pub(crate) async fn named_session(
     }
 }
 
-/// Says whether another session may do better.
-pub(crate) fn is_gone(error: &SessionError) -> bool {
+/// Says whether `error` only tells that the client is not there, or not any more (row SES-08), so
+/// that another session may do better.
+#[must_use]
+pub fn is_gone(error: &SessionError) -> bool {
     matches!(
         error,
         SessionError::NotConnected { .. }

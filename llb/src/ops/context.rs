@@ -9,6 +9,7 @@ use lamina_session::Session;
 use lamina_solver::OpContext;
 
 use super::OpFailure;
+use super::clients::ask_each;
 use crate::BuildError;
 use crate::Snapshot;
 
@@ -25,22 +26,19 @@ pub(crate) trait NestedSolve: Send + Sync {
     async fn solve(&self, definition: pb::Definition) -> Result<Snapshot, BuildError>;
 }
 
-/// Asks the waiting builds' sessions for a secret: what one client does not have, another may
-/// (row SES-07).
+/// Returns a secret of a client of the waiting builds; `None` if the client that was asked first
+/// says that it has none, and no other has it either.
 pub(super) async fn secret(
     context: &OpContext<BuildContext>,
     id: &str,
 ) -> Result<Option<Vec<u8>>, OpFailure> {
-    let (mut missing, mut failed) = (false, None);
-    for build in context.builds() {
-        match build.session.secret(id).await {
-            Ok(Some(secret)) => return Ok(Some(secret)),
-            Ok(None) => missing = true,
-            Err(error) => failed = Some(error),
-        }
-    }
-    match failed {
-        Some(error) if !missing => Err(OpFailure::Session(error)),
-        _ => Ok(None),
+    let asked = ask_each(context.builds(), |build| async move {
+        let secret = build.session.secret(id).await?;
+        secret.ok_or_else(|| OpFailure::NoSecret(id.to_owned()))
+    });
+    match asked.await {
+        Ok(secret) => Ok(Some(secret)),
+        Err(OpFailure::NoSecret(_)) => Ok(None),
+        Err(failure) => Err(failure),
     }
 }

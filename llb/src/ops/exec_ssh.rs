@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use lamina_executor::OnConnect;
 use lamina_session::Session;
-use lamina_session::SessionError;
 use lamina_solver::OpContext;
 use tokio::io::copy_bidirectional;
 use tokio::net::UnixStream;
 
 use super::BuildContext;
 use super::OpFailure;
+use super::clients::ask_each;
+use super::clients::is_refusal;
 use crate::model::ExecStep;
 use crate::model::ForwardedSocket;
 use crate::model::MountType;
@@ -44,25 +45,20 @@ pub(super) async fn sockets(
     Ok(found)
 }
 
-/// The session of a client that forwards `socket` (row SES-07).
+/// The session of a client that forwards `socket` (row SES-07). Only a client that says no makes an
+/// optional one missing.
 async fn forwarding(
     socket: &ForwardedSocket,
     context: &OpContext<BuildContext>,
 ) -> Result<Option<Arc<dyn Session>>, OpFailure> {
-    let mut last = SessionError::NoSession;
-    for build in context.builds() {
-        match build.session.check_ssh(&socket.id).await {
-            Ok(()) => return Ok(Some(Arc::clone(&build.session))),
-            Err(error) => last = error,
-        }
-    }
-    match last {
-        SessionError::Cancelled(cancelled) => Err(cancelled.into()),
-        error @ (SessionError::NoSession | SessionError::NotConnected { .. }) => {
-            Err(OpFailure::Session(error))
-        }
-        _ if socket.optional => Ok(None),
-        error => Err(OpFailure::Session(error)),
+    let asked = ask_each(context.builds(), |build| async move {
+        build.session.check_ssh(&socket.id).await?;
+        Ok(Arc::clone(&build.session))
+    });
+    match asked.await {
+        Ok(session) => Ok(Some(session)),
+        Err(failure) if socket.optional && is_refusal(&failure) => Ok(None),
+        Err(failure) => Err(failure),
     }
 }
 
@@ -76,15 +72,15 @@ fn forward(sessions: Arc<[Arc<dyn Session>]>, id: &str) -> OnConnect {
 
 /// Joins a connection of the step to one at the client; closes it if there is none to be had.
 async fn connect(sessions: &[Arc<dyn Session>], id: &str, mut stream: UnixStream) {
-    for session in sessions {
-        match session.connect_ssh(id).await {
-            Ok(mut remote) => {
-                if let Err(error) = copy_bidirectional(&mut stream, &mut remote).await {
-                    tracing::debug!(%error, id, "a forwarded connection broke");
-                }
-                return;
+    let asked = ask_each(sessions, |session| async move {
+        Ok(session.connect_ssh(id).await?)
+    });
+    match asked.await {
+        Ok(mut remote) => {
+            if let Err(error) = copy_bidirectional(&mut stream, &mut remote).await {
+                tracing::debug!(%error, id, "a forwarded connection broke");
             }
-            Err(error) => tracing::debug!(%error, id, "a client does not forward"),
         }
+        Err(error) => tracing::debug!(%error, id, "no client forwards"),
     }
 }

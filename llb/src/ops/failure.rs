@@ -89,8 +89,8 @@ pub(crate) enum OpFailure {
     /// An op was asked for a content key that it does not offer.
     #[error("internal error: this op has no content keys")]
     NoContentKey,
-    /// The build op runs in no build.
-    #[error("internal error: no build to solve a nested definition in")]
+    /// A step has nobody to ask for what it needs.
+    #[error("internal error: no build wants this step")]
     NoBuild,
 }
 

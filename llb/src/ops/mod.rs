@@ -9,6 +9,7 @@
 //! | build | the op | solves a definition found in an input |
 
 mod build;
+mod clients;
 mod compose;
 mod context;
 mod digest;

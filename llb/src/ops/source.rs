@@ -24,6 +24,7 @@ use tokio::sync::OnceCell;
 use super::BuildContext;
 use super::OpFailure;
 use super::cache_map;
+use super::clients::ask_each;
 use crate::Services;
 use crate::Snapshot;
 use crate::key::KeyHasher;
@@ -60,15 +61,11 @@ impl SourceOp {
             attrs: self.step.attrs.clone(),
             platform: Some(self.step.platform.clone()),
         };
-        let resolve = || async {
-            let mut last = OpFailure::NoBuild;
-            for source in source_contexts(context) {
-                match self.services.sources.resolve(&request, &source).await {
-                    Ok(pinned) => return Ok(pinned),
-                    Err(error) => last = unless_final(error)?,
-                }
-            }
-            Err(last)
+        let (sources, request) = (&self.services.sources, &request);
+        let resolve = || {
+            ask_each(source_contexts(context), |source| async move {
+                Ok(sources.resolve(request, &source).await?)
+            })
         };
         self.pinned.get_or_try_init(resolve).await
     }
@@ -97,15 +94,11 @@ impl SourceOp {
 
     async fn tree(&self, context: &Context) -> Result<&Snapshot, OpFailure> {
         let pinned = self.pinned(context).await?;
-        let fetch = || async {
-            let mut last = OpFailure::NoBuild;
-            for source in source_contexts(context) {
-                match self.services.sources.snapshot(pinned, &source).await {
-                    Ok(stack) => return Ok(stack.into()),
-                    Err(error) => last = unless_final(error)?,
-                }
-            }
-            Err(last)
+        let sources = &self.services.sources;
+        let fetch = || {
+            ask_each(source_contexts(context), |source| async move {
+                Ok(sources.snapshot(pinned, &source).await?.into())
+            })
         };
         self.tree.get_or_try_init(fetch).await
     }
@@ -119,14 +112,6 @@ fn source_contexts(context: &Context) -> Vec<SourceContext> {
         cancel: context.cancel.clone(),
     };
     context.builds().into_iter().map(source).collect()
-}
-
-/// Returns the failure if the client is the problem, so that another may do; else fails with it.
-fn unless_final(error: SourceError) -> Result<OpFailure, OpFailure> {
-    match error {
-        SourceError::Session(_) => Ok(error.into()),
-        error => Err(error.into()),
-    }
 }
 
 impl From<SourceError> for OpFailure {
