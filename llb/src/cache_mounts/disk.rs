@@ -1,12 +1,10 @@
 //! Cache directories on disk. Blocking; called through the one door, or for single renames.
 
 use std::collections::BTreeMap;
-use std::collections::HashSet;
 use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::DirBuilderExt;
-use std::os::unix::fs::MetadataExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::path::PathBuf;
@@ -19,6 +17,7 @@ use lamina_types::PathError;
 
 use super::CacheKey;
 use super::CacheMountError;
+use super::size::size_bytes;
 use super::usage::Uses;
 
 /// The folder `cache-mounts`.
@@ -27,8 +26,6 @@ pub(super) struct Disk(PathBuf);
 const KEY: &str = "key";
 const TREE: &str = "fs";
 const USES: &str = "uses";
-/// What `stat` counts blocks in.
-const BLOCK_BYTES: u64 = 512;
 const TEMPORARY: &str = "tmp-";
 /// What an empty directory looks like to steps.
 const DEFAULT_MODE: u32 = 0o755;
@@ -77,26 +74,16 @@ impl Disk {
         }
     }
 
-    /// Adds up what a directory takes, each inode once.
-    pub(super) fn size(&self, number: u64) -> u64 {
-        let mut inodes = HashSet::new();
-        let mut bytes = 0;
-        let mut pending = vec![self.path(number).join(TREE)];
-        while let Some(dir) = pending.pop() {
-            for entry in fs::read_dir(&dir).into_iter().flatten().flatten() {
-                // Of the entry itself, never of what a link leads to; what vanishes does not count.
-                let Ok(metadata) = entry.metadata() else {
-                    continue;
-                };
-                if inodes.insert((metadata.dev(), metadata.ino())) {
-                    bytes += metadata.blocks() * BLOCK_BYTES;
-                }
-                if metadata.is_dir() {
-                    pending.push(entry.path());
-                }
-            }
-        }
-        bytes
+    /// Adds up what a directory takes, each inode once; one that cannot be read takes nothing.
+    pub(super) fn size_bytes(&self, number: u64) -> u64 {
+        let path = self.path(number).join(TREE);
+        let counted = self
+            .open_dir(number)
+            .and_then(|tree| size_bytes(tree).map_err(io::Error::from).at(path.display()));
+        counted.unwrap_or_else(|error| {
+            tracing::debug!(%error, "a cache was not counted");
+            0
+        })
     }
 
     /// Returns number and key of a complete directory.

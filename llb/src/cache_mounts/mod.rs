@@ -13,6 +13,7 @@
 
 mod disk;
 mod pool;
+mod size;
 mod usage;
 
 use std::os::fd::OwnedFd;

@@ -154,10 +154,11 @@ impl Pool {
         complete.map(usage).collect()
     }
 
-    /// Remembers what a directory takes, if nobody uses it.
-    pub(super) fn set_size(&mut self, number: u64, bytes: u64) {
+    /// Remembers what a directory takes, if nobody uses it and nobody has since it was `seen`.
+    pub(super) fn set_size(&mut self, number: u64, bytes: u64, seen: &Uses) {
         if let Some(slot) = self.slots.get_mut(&number)
             && slot.users == Users::None
+            && slot.uses == *seen
         {
             slot.size = Some(bytes);
         }
@@ -286,12 +287,16 @@ mod tests {
         let mut pool = pool();
         pool.take(&key(), Shared);
         assert!(pool.usage()[0].in_use);
-        pool.set_size(0, 7);
+        let before = pool.usage()[0].uses;
+        pool.set_size(0, 7, &before);
         assert!(!pool.forget(0), "in use");
         pool.release(0);
         assert_eq!(pool.usage()[0].bytes, None, "unknown after a use");
         assert_eq!(pool.usage()[0].uses.count, 1);
-        pool.set_size(0, 7);
+        pool.set_size(0, 7, &before);
+        assert_eq!(pool.usage()[0].bytes, None, "counted before that use");
+        let since = pool.usage()[0].uses;
+        pool.set_size(0, 7, &since);
         assert_eq!(pool.usage()[0].bytes, Some(7));
         assert!(pool.forget(0));
         assert!(!pool.forget(0));

@@ -58,8 +58,8 @@ impl CacheMounts {
             if mount.in_use {
                 mount.bytes = Some(0);
             } else if mount.bytes.is_none() {
-                let bytes = self.0.disk.size(mount.number);
-                self.0.pool().set_size(mount.number, bytes);
+                let bytes = self.0.disk.size_bytes(mount.number);
+                self.0.pool().set_size(mount.number, bytes, &mount.uses);
                 mount.bytes = Some(bytes);
             }
         }
