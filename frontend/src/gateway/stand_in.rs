@@ -2,7 +2,8 @@
 //!
 //! Most Dockerfiles begin with `# syntax=docker/dockerfile:1`. That image is used where it can be
 //! had. Where it cannot, without a network or behind a registry that lacks it, the build goes on
-//! with the frontend that is here, and the user is told. No other image has a stand-in.
+//! with the frontend that is here, and the user is told. No other image has a stand-in, nor has one
+//! that is named by its digest: whoever pins it wants no other.
 
 use std::time::Duration;
 
@@ -29,7 +30,7 @@ pub(super) const LOOK_UP_LIMIT: Duration = Duration::from_secs(5);
 /// image in any other way, or gives another in its place, wants just that.
 pub(super) fn is_there(bridge: &dyn Bridge, source: &str) -> bool {
     let name = ImageName::parse(source);
-    name.is_ok_and(|name| PUBLISHED.contains(&name.name()))
+    name.is_ok_and(|name| PUBLISHED.contains(&name.name()) && name.digest().is_none())
         && bridge.options().contains_key("cmdline")
         && !image::is_replaced(bridge, source)
 }
