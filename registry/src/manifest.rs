@@ -89,22 +89,10 @@ impl RegistryClient {
         session: &Arc<dyn Session>,
         cancel: &CancelToken,
     ) -> Result<ResolvedManifest, RegistryError> {
-        client::cancellable(cancel, async {
-            let mut worst: Option<RegistryError> = None;
-            for endpoint in Endpoint::all(self.transport().config(), reference) {
-                let access = Access::read(reference, endpoint, session);
-                let error = match self.get_manifest(&access).await {
-                    Ok(found) => return Ok(found),
-                    Err(error) => self.passed_over(&access, error),
-                };
-                worst = Some(match worst.take() {
-                    Some(worst) if worst.tells_more_than(&error) => worst,
-                    _ => error,
-                });
-            }
-            Err(worst.expect("the registry itself is always asked"))
-        })
-        .await
+        let asked = self.ask_in_turn(reference, session, |access| async move {
+            self.get_manifest(&access).await
+        });
+        client::cancellable(cancel, asked).await
     }
 
     /// Returns the descriptor of what `reference` names without reading it, which registries do
@@ -118,22 +106,36 @@ impl RegistryClient {
         session: &Arc<dyn Session>,
         cancel: &CancelToken,
     ) -> Result<Option<Descriptor>, RegistryError> {
-        client::cancellable(cancel, async {
-            let mut worst: Option<RegistryError> = None;
-            for endpoint in Endpoint::all(self.transport().config(), reference) {
-                let access = Access::read(reference, endpoint, session);
-                let error = match self.head_manifest(&access).await {
-                    Ok(found) => return Ok(found),
-                    Err(error) => self.passed_over(&access, error),
-                };
-                worst = Some(match worst.take() {
-                    Some(worst) if worst.tells_more_than(&error) => worst,
-                    _ => error,
-                });
-            }
-            Err(worst.expect("the registry itself is always asked"))
-        })
-        .await
+        let asked = self.ask_in_turn(reference, session, |access| async move {
+            self.head_manifest(&access).await
+        });
+        client::cancellable(cancel, asked).await
+    }
+
+    /// Asks the mirrors and then the registry, until one answers; else returns the error that tells
+    /// most.
+    async fn ask_in_turn<T, F>(
+        &self,
+        reference: &ImageReference,
+        session: &Arc<dyn Session>,
+        ask: impl Fn(Access) -> F,
+    ) -> Result<T, RegistryError>
+    where
+        F: Future<Output = Result<T, RegistryError>>,
+    {
+        let mut worst: Option<RegistryError> = None;
+        for endpoint in Endpoint::all(self.transport().config(), reference) {
+            let access = Access::read(reference, endpoint, session);
+            let error = match ask(access.clone()).await {
+                Ok(found) => return Ok(found),
+                Err(error) => self.passed_over(&access, error),
+            };
+            worst = Some(match worst.take() {
+                Some(worst) if worst.tells_more_than(&error) => worst,
+                _ => error,
+            });
+        }
+        Err(worst.expect("the registry itself is always asked"))
     }
 
     /// Failures of mirrors are only of interest to who looks for them.
