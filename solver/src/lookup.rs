@@ -16,6 +16,8 @@
 //!
 //! All inputs advance concurrently.
 
+mod asked;
+
 use std::collections::BTreeSet;
 use std::future::Future;
 use std::pin::Pin;
@@ -36,6 +38,9 @@ use crate::key::Link;
 use crate::memo::Outcome;
 use crate::op::CacheMap;
 use crate::op::InputKey;
+
+use asked::Asked;
+use asked::Level;
 
 /// How far a look-up goes.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -86,63 +91,6 @@ enum Answer<V> {
     Slow(Keys),
     Result(Arc<Realised<V>>),
     Content(Digest),
-}
-
-/// How far one input was asked.
-struct Asked<V> {
-    level: Level,
-    busy: bool,
-    by_content: bool,
-    ids: InputIds,
-    leads_to: BTreeSet<KeyId>,
-    realised: Option<Arc<Realised<V>>>,
-    content: Option<Digest>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Level {
-    Nothing,
-    Fast,
-    Slow,
-    Result,
-    Content,
-}
-
-impl<V> Asked<V> {
-    fn new(by_content: bool) -> Self {
-        Self {
-            level: Level::Nothing,
-            busy: false,
-            by_content,
-            ids: InputIds::new(),
-            leads_to: BTreeSet::new(),
-            realised: None,
-            content: None,
-        }
-    }
-
-    /// Nothing that it can still be asked says more about keys.
-    fn is_settled(&self) -> bool {
-        self.level
-            >= if self.by_content {
-                Level::Content
-            } else {
-                Level::Slow
-            }
-    }
-
-    fn is_complete(&self) -> bool {
-        self.level
-            >= if self.by_content {
-                Level::Content
-            } else {
-                Level::Result
-            }
-    }
-
-    fn leads_nowhere(&self) -> bool {
-        self.leads_to.is_empty()
-    }
 }
 
 impl<V, C> Lookup<V, C>
