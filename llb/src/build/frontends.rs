@@ -34,6 +34,20 @@ pub(super) struct Call {
     pub(super) depth: usize,
 }
 
+impl Call {
+    /// A call that no other frontend waits for.
+    fn outermost(
+        options: BTreeMap<String, String>,
+        inputs: BTreeMap<String, pb::Definition>,
+    ) -> Self {
+        Self {
+            options,
+            inputs,
+            ..Self::default()
+        }
+    }
+}
+
 impl Build {
     /// Runs `frontend`, which need not be registered: a client that drives its build itself is one
     /// (row CSOL-03). Its errors are passed on as they are.
@@ -46,12 +60,7 @@ impl Build {
         options: BTreeMap<String, String>,
         inputs: BTreeMap<String, pb::Definition>,
     ) -> Result<BuildResult, BuildError> {
-        let call = Call {
-            options,
-            inputs,
-            ..Call::default()
-        };
-        self.call(frontend, call).await
+        self.call(frontend, Call::outermost(options, inputs)).await
     }
 
     /// Runs the frontend that is registered as `name` (row CSOL-04).
@@ -64,11 +73,7 @@ impl Build {
         options: BTreeMap<String, String>,
         inputs: BTreeMap<String, pb::Definition>,
     ) -> Result<BuildResult, BuildError> {
-        let call = Call {
-            options,
-            inputs,
-            ..Call::default()
-        };
+        let call = Call::outermost(options, inputs);
         self.call_named(name, call).await
     }
 
