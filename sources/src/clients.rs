@@ -12,15 +12,16 @@ use lamina_types::Cancelled;
 use crate::SourceContext;
 use crate::SourceError;
 
-/// Returns the session `id`, or the build's own if that one does not come (row SRC-09).
-pub(crate) async fn named_session(
+/// Returns the session that a source names, or the build's own if it names none or that one does
+/// not come (row SRC-09).
+pub(crate) async fn session_of(
     sessions: &SessionManager,
-    id: &str,
+    id: Option<&str>,
     context: &SourceContext,
 ) -> Arc<dyn Session> {
-    if id == context.session.id() {
+    let Some(id) = id.filter(|id| *id != context.session.id()) else {
         return Arc::clone(&context.session);
-    }
+    };
     match sessions.wait(id, SESSION_WAIT).await {
         Ok(session) => session,
         Err(error) => {
@@ -38,6 +39,7 @@ pub fn is_gone(error: &SessionError) -> bool {
         error,
         SessionError::NotConnected { .. }
             | SessionError::NoSession
+            | SessionError::NoSessionForFiles
             | SessionError::Remote { gone: true, .. }
     )
 }

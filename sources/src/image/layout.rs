@@ -41,7 +41,7 @@ use crate::Source;
 use crate::SourceContext;
 use crate::SourceError;
 use crate::SourceRequest;
-use crate::clients::named_session;
+use crate::clients::session_of;
 use crate::clients::until_cancelled;
 
 const SCHEME: &str = "oci-layout";
@@ -66,10 +66,7 @@ impl OciLayoutSource {
     ) -> Result<Arc<dyn BlobStore>, SourceError> {
         let store = StoreId::Layout(store.to_owned());
         let open = async {
-            let session = match session {
-                Some(id) => named_session(&self.1, id, context).await,
-                None => Arc::clone(&context.session),
-            };
+            let session = session_of(&self.1, session, context).await;
             Ok(session.blobs(&store).await?)
         };
         until_cancelled(&context.cancel, open).await

@@ -46,7 +46,7 @@ use crate::SourceContext;
 use crate::SourceError;
 use crate::SourceRequest;
 use crate::clients::is_gone;
-use crate::clients::named_session;
+use crate::clients::session_of;
 use crate::clients::until_cancelled;
 use crate::keyed::KeyedLocks;
 use crate::report::Action;
@@ -86,10 +86,7 @@ impl LocalSource {
         context: &SourceContext,
     ) -> Result<Opened, SourceError> {
         let request = local.request();
-        let session = match &local.session {
-            Some(id) => named_session(&self.sessions, id, context).await,
-            None => Arc::clone(&context.session),
-        };
+        let session = session_of(&self.sessions, local.session.as_deref(), context).await;
         let opened = open_at(&session, &request).await;
         match opened {
             Err(error) if session.id() != context.session.id() && is_gone(&error) => {
