@@ -112,7 +112,16 @@ mod tests {
             ("an answer after", vec![gone(), absent(), no()], "no"),
             ("the first of two", vec![no(), remote("never", false)], "no"),
             ("nobody is there", vec![gone(), absent()], "gone"),
-            ("cancelled", vec![Err(Cancelled.into()), Ok(1)], "context canceled"),
+            (
+                "no files and files of another",
+                vec![Err(SessionError::NoSessionForFiles), no()],
+                "no",
+            ),
+            (
+                "cancelled",
+                vec![Err(Cancelled.into()), Ok(1)],
+                "context canceled",
+            ),
             ("none", vec![], "internal error: no build wants this step"),
         ] {
             assert_eq!(ask(answers).await, wanted, "{name}");
