@@ -187,103 +187,65 @@ facts! {
         "IP address and host-port mapping should not be used in EXPOSE instruction. This will become an error in a future release";
 }
 
-impl fmt::Display for Rule<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::StageNameCasing { name } => write!(f, "Stage name '{name}' should be lowercase"),
-            Self::FromAsCasing { from, keyword } => {
-                write!(f, "'{keyword}' and '{from}' keywords' casing do not match")
-            }
-            Self::NoEmptyContinuation => f.write_str("Empty continuation line"),
-            Self::ConsistentInstructionCasing { keyword, wanted } => write!(
-                f,
-                "Command '{keyword}' should match the case of the command majority ({wanted})"
-            ),
-            Self::DuplicateStageName { name } => write!(
-                f,
-                "Duplicate stage name {}, stage names should be unique",
-                quoted(name)
-            ),
-            Self::ReservedStageName { name } => write!(
-                f,
-                "Stage name should not use the same name as reserved stage {}",
-                quoted(name)
-            ),
-            Self::JsonArgsRecommended { keyword } => write!(
-                f,
-                "JSON arguments recommended for {keyword} to prevent unintended behavior related to OS signals"
-            ),
-            Self::MaintainerDeprecated => {
-                f.write_str("Maintainer instruction is deprecated in favor of using label")
-            }
-            Self::UndefinedArgInFrom { name, suggestion } => {
-                write!(f, "FROM argument '{name}' is not declared{suggestion}")
-            }
-            Self::WorkdirRelativePath { path } => write!(
-                f,
-                "Relative workdir {} can have unexpected results if the base image changes",
-                quoted(path)
-            ),
-            Self::UndefinedVar { name, suggestion } => {
-                write!(f, "Usage of undefined variable '${name}'")?;
-                match suggestion {
-                    Some(word) => write!(f, " (did you mean ${word}?)"),
-                    None => Ok(()),
+/// One row for each rule: its message, as in `format!`.
+macro_rules! messages {
+    ($($variant:ident { $($field:ident),* } $text:literal $(, $value:expr)*;)*) => {
+        impl fmt::Display for Rule<'_> {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                match self {
+                    $(Self::$variant { $($field),* } => write!(f, $text $(, $value)*),)*
                 }
             }
-            Self::MultipleInstructionsDisallowed { keyword } => write!(
-                f,
-                "Multiple {keyword} instructions should not be used in the same stage because only the last one will be used"
-            ),
-            Self::LegacyKeyValueFormat { keyword } => write!(
-                f,
-                "\"{keyword} key=value\" should be used instead of legacy \"{keyword} key value\" format"
-            ),
-            Self::InvalidBaseImagePlatform {
-                image,
-                expected,
-                actual,
-            } => write!(
-                f,
-                "Base image {image} was pulled with platform {}, expected {} for current build",
-                quoted(actual),
-                quoted(expected)
-            ),
-            Self::RedundantTargetPlatform { platform } => write!(
-                f,
-                "Setting platform to predefined {platform} in FROM is redundant as this is the default behavior"
-            ),
-            Self::SecretsUsedInArgOrEnv { keyword, name } => write!(
-                f,
-                "Do not use ARG or ENV instructions for sensitive data ({keyword} {})",
-                quoted(name)
-            ),
-            Self::InvalidDefaultArgInFrom { base } => write!(
-                f,
-                "Default value for ARG {base} results in empty or invalid base image name"
-            ),
-            Self::FromPlatformFlagConstDisallowed { platform } => write!(
-                f,
-                "FROM --platform flag should not use constant value {}",
-                quoted(platform)
-            ),
-            Self::CopyIgnoredFile { verb, path } => write!(
-                f,
-                "Attempting to {verb} file {} that is excluded by .dockerignore",
-                quoted(path)
-            ),
-            Self::InvalidDefinitionDescription { instruction, name } => write!(
-                f,
-                "Comment for {instruction} should follow the format: `# {name} <description>`"
-            ),
-            Self::ExposeProtoCasing { port } => write!(
-                f,
-                "Defined protocol '{port}' in EXPOSE instruction should be lowercase"
-            ),
-            Self::ExposeInvalidFormat { port } => write!(
-                f,
-                "EXPOSE instruction should not define an IP address or host-port mapping, found '{port}'"
-            ),
         }
-    }
+    };
+}
+
+messages! {
+    StageNameCasing { name } "Stage name '{name}' should be lowercase";
+    FromAsCasing { from, keyword } "'{keyword}' and '{from}' keywords' casing do not match";
+    NoEmptyContinuation {} "Empty continuation line";
+    ConsistentInstructionCasing { keyword, wanted }
+        "Command '{keyword}' should match the case of the command majority ({wanted})";
+    DuplicateStageName { name }
+        "Duplicate stage name {}, stage names should be unique", quoted(name);
+    ReservedStageName { name }
+        "Stage name should not use the same name as reserved stage {}", quoted(name);
+    JsonArgsRecommended { keyword }
+        "JSON arguments recommended for {keyword} to prevent unintended behavior related to OS signals";
+    MaintainerDeprecated {}
+        "Maintainer instruction is deprecated in favor of using label";
+    UndefinedArgInFrom { name, suggestion }
+        "FROM argument '{name}' is not declared{suggestion}";
+    WorkdirRelativePath { path }
+        "Relative workdir {} can have unexpected results if the base image changes", quoted(path);
+    UndefinedVar { name, suggestion }
+        "Usage of undefined variable '${name}'{}", did_you_mean(*suggestion);
+    MultipleInstructionsDisallowed { keyword }
+        "Multiple {keyword} instructions should not be used in the same stage because only the last one will be used";
+    LegacyKeyValueFormat { keyword }
+        "\"{keyword} key=value\" should be used instead of legacy \"{keyword} key value\" format";
+    InvalidBaseImagePlatform { image, expected, actual }
+        "Base image {image} was pulled with platform {}, expected {} for current build",
+        quoted(actual), quoted(expected);
+    RedundantTargetPlatform { platform }
+        "Setting platform to predefined {platform} in FROM is redundant as this is the default behavior";
+    SecretsUsedInArgOrEnv { keyword, name }
+        "Do not use ARG or ENV instructions for sensitive data ({keyword} {})", quoted(name);
+    InvalidDefaultArgInFrom { base }
+        "Default value for ARG {base} results in empty or invalid base image name";
+    FromPlatformFlagConstDisallowed { platform }
+        "FROM --platform flag should not use constant value {}", quoted(platform);
+    CopyIgnoredFile { verb, path }
+        "Attempting to {verb} file {} that is excluded by .dockerignore", quoted(path);
+    InvalidDefinitionDescription { instruction, name }
+        "Comment for {instruction} should follow the format: `# {name} <description>`";
+    ExposeProtoCasing { port }
+        "Defined protocol '{port}' in EXPOSE instruction should be lowercase";
+    ExposeInvalidFormat { port }
+        "EXPOSE instruction should not define an IP address or host-port mapping, found '{port}'";
+}
+
+fn did_you_mean(variable: Option<&str>) -> String {
+    let hint = variable.map(|name| format!(" (did you mean ${name}?)"));
+    hint.unwrap_or_default()
 }
