@@ -15,12 +15,12 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::io::StreamReader;
 use tonic::Code;
 use tonic::Request;
+use tonic::metadata::AsciiMetadataValue;
 
 use super::MESSAGES_AHEAD;
 use super::client;
 use super::is_absent;
 use super::link::Link;
-use super::metadata;
 use crate::Duplex;
 use crate::MessagePipe;
 use crate::SessionError;
@@ -46,12 +46,15 @@ pub(super) async fn check_ssh(link: &Link, id: &str) -> Result<(), SessionError>
 }
 
 /// An agent speaks only when spoken to, and so may the answer to the call: a refusal shows when the
-/// connection is read.
+/// connection is read. An id that cannot be sent must not be left out: that would mean the default.
 pub(super) fn connect_ssh(link: &Link, id: &str) -> Result<Box<dyn Duplex>, SessionError> {
+    let id = agent(id);
+    let unknown = |_| SessionError::NoSuchAgent { id: id.to_owned() };
+    let value = AsciiMetadataValue::try_from(id).map_err(unknown)?;
     let (sink, messages) = mpsc::channel(MESSAGES_AHEAD);
     let messages = ReceiverStream::new(messages).map(|data| sshforward::BytesMessage { data });
     let mut call = Request::new(messages);
-    metadata::append(call.metadata_mut(), "buildkit.ssh.id", agent(id));
+    call.metadata_mut().append("buildkit.ssh.id", value);
     let mut client = client!(SshClient, link);
     let answer = link.start(async move { client.forward_agent(call).await });
     let data = answer.map_ok(|message| message.data);
@@ -63,19 +66,22 @@ pub(super) async fn upload(
     host: &str,
     path: &str,
 ) -> Result<Box<dyn AsyncRead + Send + Unpin>, SessionError> {
+    let unknown = || SessionError::NoSuchUpload {
+        url: format!("http://{host}{path}"),
+    };
     let nothing = futures_util::stream::empty::<upload::BytesMessage>();
     let mut call = Request::new(nothing);
-    metadata::append(call.metadata_mut(), "urlpath", path);
-    metadata::append(call.metadata_mut(), "urlhost", host);
+    for (key, text) in [("urlpath", path), ("urlhost", host)] {
+        let value = AsciiMetadataValue::try_from(text).map_err(|_| unknown())?;
+        call.metadata_mut().append(key, value);
+    }
     let mut client = client!(UploadClient, link);
     match link.call(client.pull(call)).await? {
         Ok(answer) => {
             let messages = link.messages(answer.into_inner());
             Ok(Box::new(reader(messages.map_ok(|message| message.data))))
         }
-        Err(status) if is_absent(status.code()) => Err(SessionError::NoSuchUpload {
-            url: format!("http://{host}{path}"),
-        }),
+        Err(status) if is_absent(status.code()) => Err(unknown()),
         Err(status) => Err(SessionError::from_status(status)),
     }
 }

@@ -255,6 +255,22 @@ fn agents_are_checked_and_spoken_to() {
     assert_eq!(error.to_string(), "unset ssh forward key");
 }
 
+/// What is left out of a call means the default, and nobody asked for that (rows SVC-16, SVC-17).
+#[test]
+fn ids_that_no_header_can_have_are_unknown() {
+    let fake = client();
+    let agent = fake.wait(fake.session.connect_ssh("two\nlines")).err();
+    assert_eq!(
+        agent.expect("refused").to_string(),
+        "no SSH key \"two\\nlines\" forwarded from the client"
+    );
+    let upload = fake.wait(fake.session.upload("buildkit-session", "/\u{e9}"));
+    assert_eq!(
+        upload.err().expect("refused").to_string(),
+        "the client uploads nothing at http://buildkit-session/\u{e9}"
+    );
+}
+
 #[test]
 fn uploads_are_read_by_url() {
     let fake = client();
