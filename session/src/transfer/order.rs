@@ -13,10 +13,18 @@ use lamina_types::FileKind;
 
 use super::FileEntry;
 use crate::SessionError;
+use crate::host::split;
 
 /// Longest path, and longest name in one: no Linux system opens longer ones.
 const PATH_BYTES: usize = 4095;
 const NAME_BYTES: usize = 255;
+
+/// The most extended attributes of a whole transfer: receivers keep those of all entries. A tree
+/// of a million files has room for a capability or a label on each.
+const XATTR_BYTES: usize = 256 << 20;
+
+/// What keeping an attribute takes beside its name and value.
+const XATTR_COST: usize = 64;
 
 /// Checks entries one by one; what it keeps is the way down to the last one, and eight bytes for
 /// each file.
@@ -27,6 +35,8 @@ pub(super) struct PathOrder {
     /// Hashes of the files so far, under a key that the sender does not know.
     files: HashSet<u64>,
     hasher: RandomState,
+    /// What the attributes of all entries so far take.
+    xattr_bytes: usize,
 }
 
 #[derive(Debug)]
@@ -44,12 +54,14 @@ impl PathOrder {
             }],
             files: HashSet::new(),
             hasher: RandomState::new(),
+            xattr_bytes: 0,
         }
     }
 
     /// Accepts the next entry.
     pub(super) fn check(&mut self, entry: &FileEntry) -> Result<(), SessionError> {
         check_path(&entry.path)?;
+        self.check_size(entry)?;
         self.check_order(&entry.path)?;
         if entry.stat.kind == FileKind::Directory {
             self.open.push(OpenDirectory {
@@ -74,6 +86,20 @@ impl PathOrder {
         }
     }
 
+    /// Accepts what an entry holds beside its path, as long as all of it can be kept.
+    fn check_size(&mut self, entry: &FileEntry) -> Result<(), SessionError> {
+        let xattrs = entry.stat.xattrs.iter();
+        let added = xattrs.map(|(name, value)| name.len() + value.len() + XATTR_COST);
+        self.xattr_bytes = self.xattr_bytes.saturating_add(added.sum());
+        if entry.stat.link_target.len() > PATH_BYTES {
+            return Err(refused("link target too long", &entry.path));
+        }
+        if self.xattr_bytes > XATTR_BYTES {
+            return Err(refused("too many extended attributes", &entry.path));
+        }
+        Ok(())
+    }
+
     fn check_order(&mut self, path: &[u8]) -> Result<(), SessionError> {
         let (parent, name) = split(path);
         // A directory that was left can not be entered again: its name is the last one of its own
@@ -86,10 +112,7 @@ impl PathOrder {
                 dir.last = name.to_vec();
                 Ok(())
             }
-            _ => Err(SessionError::Protocol(format!(
-                "changes out of order: {:?}",
-                shown(path)
-            ))),
+            _ => Err(refused("changes out of order", path)),
         }
     }
 }
@@ -107,17 +130,11 @@ fn check_path(path: &[u8]) -> Result<(), SessionError> {
     } else {
         return Ok(());
     };
-    Err(SessionError::Protocol(format!(
-        "{fault}: {:?}",
-        shown(path)
-    )))
+    Err(refused(fault, path))
 }
 
-fn split(path: &[u8]) -> (&[u8], &[u8]) {
-    match path.iter().rposition(|&byte| byte == b'/') {
-        Some(at) => (&path[..at], &path[at + 1..]),
-        None => (b"", path),
-    }
+fn refused(fault: &str, path: &[u8]) -> SessionError {
+    SessionError::Protocol(format!("{fault}: {:?}", shown(path)))
 }
 
 /// A path for a message; what a client sends must not make messages long.
@@ -211,6 +228,36 @@ mod tests {
                 "{walk:?}"
             );
         }
+    }
+
+    /// Every receiver keeps the attributes and link targets of all entries (row SVC-05).
+    #[test]
+    fn what_entries_hold_is_bounded() {
+        let mut order = PathOrder::new();
+        let mut link = entry("a");
+        link.stat.kind = FileKind::Symlink;
+        link.stat.link_target = vec![b't'; PATH_BYTES];
+        order.check(&link).expect("as long as links are");
+        link.path = b"b".to_vec();
+        link.stat.link_target.push(b't');
+        let error = order.check(&link).expect_err("too long").to_string();
+        assert!(error.ends_with("link target too long: \"b\""), "{error}");
+    }
+
+    #[test]
+    fn the_attributes_of_all_entries_are_bounded() {
+        let mut order = PathOrder::new();
+        let mut file = entry("a");
+        let value = vec![0; (1 << 20) - b"user.x".len() - XATTR_COST];
+        file.stat.xattrs.insert(b"user.x".to_vec(), value);
+        for count in 0..XATTR_BYTES >> 20 {
+            file.path = format!("{count:04}").into_bytes();
+            order.check(&file).expect("within the bound");
+        }
+        file.path = b"a".to_vec();
+        let error = order.check(&file).expect_err("too many").to_string();
+        let wanted = "too many extended attributes: \"a\"";
+        assert!(error.ends_with(wanted), "{error}");
     }
 
     #[test]
