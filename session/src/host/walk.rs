@@ -30,10 +30,7 @@ impl HostEntry {
     /// Splits the path into directory and name; the directory of a top-level name is empty.
     #[must_use]
     pub fn split(&self) -> (&[u8], &[u8]) {
-        match self.path.iter().rposition(|&byte| byte == b'/') {
-            Some(at) => (&self.path[..at], &self.path[at + 1..]),
-            None => (b"", &self.path),
-        }
+        host::split(&self.path)
     }
 
     /// Returns what it is.
