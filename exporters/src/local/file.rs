@@ -7,6 +7,7 @@ use std::os::fd::OwnedFd;
 
 use lamina_session::host;
 use lamina_session::host::Destination;
+use lamina_session::host::Node;
 use lamina_types::FileKind;
 use lamina_types::IoContext;
 use lamina_types::Stat;
@@ -15,7 +16,6 @@ use rustix::fs::Gid;
 use rustix::fs::Mode;
 use rustix::fs::OFlags;
 use rustix::fs::Uid;
-use rustix::io::Errno;
 
 use super::plan::PlannedFile;
 use crate::ExportError;
@@ -72,9 +72,9 @@ pub(super) fn write_file(
         }
         FileKind::Socket | FileKind::Directory => {}
         FileKind::Fifo | FileKind::CharDevice | FileKind::BlockDevice => {
-            match make_node(stat, parent, name) {
-                Err(Errno::PERM) => return Ok(Outcome::NoPermission),
-                made => made.at(destination.show(path))?,
+            let made = host::make_node(stat, parent, name).at(destination.show(path))?;
+            if made == Node::NoPermission {
+                return Ok(Outcome::NoPermission);
             }
             set_by_name(file, parent, name, owners).at(destination.show(path))?;
         }
@@ -137,16 +137,6 @@ fn set_by_name(
         rustix::fs::chmodat(parent, name, mode, AtFlags::empty())?;
     }
     rustix::fs::utimensat(parent, name, &host::timestamps(file.mtime_ns), flags)
-}
-
-fn make_node(stat: &Stat, parent: &OwnedFd, name: &[u8]) -> rustix::io::Result<()> {
-    let kind = match stat.kind {
-        FileKind::CharDevice => rustix::fs::FileType::CharacterDevice,
-        FileKind::BlockDevice => rustix::fs::FileType::BlockDevice,
-        _ => rustix::fs::FileType::Fifo,
-    };
-    let device = rustix::fs::makedev(stat.device.major, stat.device.minor);
-    rustix::fs::mknodat(parent, name, kind, Mode::from_raw_mode(0o600), device)
 }
 
 fn ids(stat: &Stat) -> (Uid, Gid) {

@@ -32,6 +32,7 @@
 mod destination;
 mod filter;
 mod follow;
+mod node;
 mod walk;
 mod xattrs;
 
@@ -59,6 +60,8 @@ pub use destination::Destination;
 pub use destination::set_metadata;
 pub use destination::split;
 pub use destination::timestamps;
+pub use node::Node;
+pub use node::make_node;
 pub use walk::HostEntry;
 pub use xattrs::xattrs;
 

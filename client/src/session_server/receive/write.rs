@@ -2,21 +2,19 @@
 
 use std::fs::File;
 use std::io::Write as _;
-use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt as _;
 
 use bytes::Bytes;
 use lamina_session::FileEntry;
 use lamina_session::host;
 use lamina_session::host::Destination;
+use lamina_session::host::Node;
 use lamina_types::FileKind;
 use lamina_types::IoContext;
 use lamina_types::PathError;
-use lamina_types::Stat;
 use rustix::fs::AtFlags;
-use rustix::fs::FileType;
 use rustix::fs::Mode;
 use rustix::fs::OFlags;
-use rustix::io::Errno;
 
 /// Data that a file holds in memory before it is written.
 pub(super) const BUFFER_BYTES: usize = 512 << 10;
@@ -87,25 +85,25 @@ fn create(path: &[u8], destination: &Destination) -> Result<File, PathError> {
     Ok(File::from(file.at(destination.show(path))?))
 }
 
-/// Makes a symlink, a pipe or a device. Devices that only root may make are left out.
+/// Makes a symlink, a pipe or a device. Devices that only root can make are left out.
 pub(super) fn special(entry: &FileEntry, destination: &Destination) -> Result<(), PathError> {
     let path = &entry.path[..];
     let (parent, name) = destination.parent(path)?;
     let shown = destination.show(path);
     destination.clear(&parent, name, path)?;
-    let made = match entry.stat.kind {
-        FileKind::Symlink => rustix::fs::symlinkat(&entry.stat.link_target[..], &parent, name),
-        FileKind::Fifo => node(&entry.stat, FileType::Fifo, &parent, name),
-        FileKind::CharDevice => node(&entry.stat, FileType::CharacterDevice, &parent, name),
-        FileKind::BlockDevice => node(&entry.stat, FileType::BlockDevice, &parent, name),
-        FileKind::Socket | FileKind::File | FileKind::Directory => return Ok(()),
-    };
-    match made {
-        Err(Errno::PERM) => {
-            tracing::warn!(path = shown, "left out: only root can make device nodes");
-            return Ok(());
+    match entry.stat.kind {
+        FileKind::Symlink => {
+            let made = rustix::fs::symlinkat(&entry.stat.link_target[..], &parent, name);
+            made.at(&shown)?;
         }
-        made => made.at(&shown)?,
+        FileKind::Fifo | FileKind::CharDevice | FileKind::BlockDevice => {
+            let made = host::make_node(&entry.stat, &parent, name.as_bytes());
+            if made.at(&shown)? == Node::NoPermission {
+                tracing::warn!(path = shown, "left out: only root can make device nodes");
+                return Ok(());
+            }
+        }
+        FileKind::Socket | FileKind::File | FileKind::Directory => return Ok(()),
     }
     let flags = AtFlags::SYMLINK_NOFOLLOW;
     if entry.stat.kind != FileKind::Symlink {
@@ -114,16 +112,6 @@ pub(super) fn special(entry: &FileEntry, destination: &Destination) -> Result<()
     }
     let times = host::timestamps(entry.stat.mtime_ns);
     rustix::fs::utimensat(&parent, name, &times, flags).at(&shown)
-}
-
-fn node(
-    stat: &Stat,
-    kind: FileType,
-    parent: &OwnedFd,
-    name: &std::ffi::OsStr,
-) -> rustix::io::Result<()> {
-    let device = rustix::fs::makedev(stat.device.major, stat.device.minor);
-    rustix::fs::mknodat(parent, name, kind, Mode::from_raw_mode(0o600), device)
 }
 
 /// Gives a directory what it has in the result.
