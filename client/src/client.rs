@@ -64,16 +64,21 @@ impl Client {
     /// # Errors
     /// If it answers with an error, or `cancel` is cancelled.
     pub async fn wait(&self, cancel: &CancelToken) -> Result<(), ClientError> {
+        tokio::select! {
+            biased;
+            () = cancel.cancelled() => Ok(cancel.check()?),
+            ready = self.ready() => ready,
+        }
+    }
+
+    async fn ready(&self) -> Result<(), ClientError> {
         loop {
             match self.info().await {
                 Err(ClientError::Unreachable { .. }) => {}
                 Err(ClientError::Daemon(failure)) if failure.code == Code::Unavailable as i32 => {}
                 answer => return answer.map(drop),
             }
-            tokio::select! {
-                () = cancel.cancelled() => cancel.check()?,
-                () = tokio::time::sleep(READY_INTERVAL) => {}
-            }
+            tokio::time::sleep(READY_INTERVAL).await;
         }
     }
 

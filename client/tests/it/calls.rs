@@ -1,5 +1,7 @@
 //! Calls that are no builds, and addresses (rows CCL-01, CCL-03, CCL-07).
 
+use std::time::Duration;
+
 use futures_util::StreamExt as _;
 use lamina_client::Client;
 use lamina_client::ClientError;
@@ -87,6 +89,26 @@ async fn certificates_that_cannot_be_used_are_named() {
         let error = error.expect_err("cannot be used").to_string();
         assert!(error.contains(wanted), "{name}: {error}");
     }
+}
+
+/// Row CCL-03: who waits may give up, also while a daemon has the call and says nothing.
+#[tokio::test]
+async fn waiting_ends_when_it_is_told_to() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let socket = dir.path().join("silent.sock");
+    let listener = tokio::net::UnixListener::bind(&socket).expect("binds");
+    let address = format!("unix://{}", socket.display());
+    let client = Client::connect(&address, &TlsFiles::default()).await;
+    let (client, cancel) = (client.expect("connects"), CancelToken::new());
+    let wait = tokio::spawn({
+        let cancel = cancel.clone();
+        async move { client.wait(&cancel).await }
+    });
+    let (_silent, _) = listener.accept().await.expect("is connected");
+    cancel.cancel();
+    let ended = tokio::time::timeout(Duration::from_secs(20), wait).await;
+    let ended = ended.expect("ends").expect("runs");
+    assert!(matches!(ended, Err(ClientError::Cancelled(_))), "{ended:?}");
 }
 
 #[tokio::test]
