@@ -105,9 +105,19 @@ impl tower::Service<http::Request<Body>> for FileSend {
     }
 }
 
+/// Returns which exporter is meant; a wrong one would write into the place of another.
+fn exporter(metadata: &MetadataMap) -> Result<usize, Status> {
+    let text = metadata::first(metadata, EXPORTER_KEY);
+    if text.is_empty() {
+        return Ok(0);
+    }
+    let invalid = |_| Status::invalid_argument(format!("invalid exporter id {text:?}"));
+    text.parse().map_err(invalid)
+}
+
 /// Finds out what the session offers to the exporter.
 async fn target(offer: &Offer, metadata: &MetadataMap) -> Result<Target, Status> {
-    let exporter = metadata::first(metadata, EXPORTER_KEY).parse().unwrap_or(0);
+    let exporter = exporter(metadata)?;
     let whole = metadata::first(metadata, WHOLE_RESULT_KEY) == "1";
     let mirror = offer.mirrored.contains(&exporter);
     match offer.session.directory_target(exporter, whole).await {

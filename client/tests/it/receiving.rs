@@ -245,6 +245,27 @@ async fn a_daemon_that_dies_leaves_no_part_of_a_file() {
     assert!(left.is_empty(), "{left:?}");
 }
 
+/// What is no number must not become the first exporter, whose place is another's (row SVC-08).
+#[tokio::test]
+async fn exporters_without_a_number_are_refused() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = dir.path().join("out.tar");
+    let outcome = with_session(into_file(&path), async |channel, _| {
+        for id in ["x", "-1", "99999999999999999999999"] {
+            let mut request = Request::new(futures_util::stream::empty::<BytesMessage>());
+            let value = id.parse().expect("ASCII");
+            let headers = request.metadata_mut();
+            headers.insert("buildkit-attachable-exporter-id", value);
+            let mut client = FileSendClient::new(channel.clone());
+            let refused = client.diff_copy(request).await.expect_err("no number");
+            assert_eq!(refused.code(), tonic::Code::InvalidArgument, "{id}");
+        }
+    })
+    .await;
+    outcome.expect("the build succeeds");
+    assert!(!path.exists());
+}
+
 #[tokio::test]
 async fn exporters_without_a_place_are_refused() {
     let session = LocalSession::builder().build();
