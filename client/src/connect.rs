@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use http::uri::Authority;
 use hyper_util::rt::TokioIo;
+use lamina_session::CONNECTION_WINDOW_BYTES;
+use lamina_session::STREAM_WINDOW_BYTES;
 use lamina_types::IoContext;
 use tokio::net::UnixStream;
 use tonic::transport::Certificate;
@@ -14,10 +16,8 @@ use tonic::transport::ClientTlsConfig;
 use tonic::transport::Endpoint;
 use tonic::transport::Identity;
 
-use crate::CONNECTION_WINDOW_BYTES;
 use crate::ClientError;
 use crate::HEADER_BYTES;
-use crate::STREAM_WINDOW_BYTES;
 use crate::error::innermost;
 
 /// How long a host may take to answer; a socket of this machine answers at once or never.

@@ -55,13 +55,6 @@ pub use request::BuildRequest;
 /// The largest message in either direction (row NET-04).
 const MESSAGE_BYTES: usize = 16 << 20;
 
-/// Room for data on the way: the session shares its connection with everything else, so a slow
-/// stream must not hold up the others.
-const STREAM_WINDOW_BYTES: u32 = 4 << 20;
-
-/// As [`STREAM_WINDOW_BYTES`], for all streams of a connection together.
-const CONNECTION_WINDOW_BYTES: u32 = 64 << 20;
-
 /// Headers and trailers of one answer: the details of an error carry the whole file that is wrong,
 /// in base64 twice over. As much as stock clients take.
 const HEADER_BYTES: u32 = 16 << 20;

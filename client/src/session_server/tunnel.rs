@@ -10,13 +10,13 @@ use lamina_proto::filesync::file_sync_server::FileSyncServer;
 use lamina_proto::secrets::secrets_server::SecretsServer;
 use lamina_proto::sshforward::ssh_server::SshServer;
 use lamina_proto::upload::upload_server::UploadServer;
+use lamina_session::CONNECTION_WINDOW_BYTES;
 use lamina_session::MessagePipe;
+use lamina_session::STREAM_WINDOW_BYTES;
 use lamina_types::CancelToken;
 use tonic::transport::Server;
 
-use crate::CONNECTION_WINDOW_BYTES;
 use crate::MESSAGE_BYTES;
-use crate::STREAM_WINDOW_BYTES;
 
 use super::file_send::FileSend;
 use super::offer::Offer;

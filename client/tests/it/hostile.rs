@@ -1,7 +1,9 @@
 //! Daemons that want more than they are offered, or do not play along.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use bytes::Bytes;
 use lamina_client::BuildRequest;
 use lamina_proto::filesync::file_sync_client::FileSyncClient;
 use lamina_proto::fsutil::Packet;
@@ -9,6 +11,8 @@ use lamina_proto::fsutil::Stat;
 use lamina_proto::fsutil::packet::PacketType;
 use lamina_proto::secrets::GetSecretRequest;
 use lamina_proto::secrets::secrets_client::SecretsClient;
+use lamina_proto::sshforward;
+use lamina_proto::sshforward::ssh_client::SshClient;
 use lamina_session::LocalSession;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -180,6 +184,45 @@ async fn requests_that_make_no_sense_end_the_transfer() {
     })
     .await;
     outcome.expect("the build succeeds");
+}
+
+/// The h2 crate closes a connection on which too many small frames are unread: a stream may be full
+/// of the smallest there are, and the session goes on.
+#[tokio::test]
+async fn a_stream_of_small_messages_that_nobody_reads_fills_up() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let socket = dir.path().join("silent.sock");
+    let listener = std::os::unix::net::UnixListener::bind(&socket).expect("binds");
+    let session = LocalSession::builder()
+        .ssh_agent("default", &socket)
+        .secret_bytes("token", "x");
+    let request = BuildRequest::new(Arc::new(session.build()));
+    let outcome = with_session(request, async |channel: Channel, _| {
+        let byte = || sshforward::BytesMessage {
+            data: Bytes::from_static(b"x"),
+        };
+        // One message of room: each goes out in a frame of its own.
+        let (sink, messages) = mpsc::channel(1);
+        let mut ssh = SshClient::new(channel.clone());
+        let forwarded = ssh.forward_agent(ReceiverStream::new(messages)).await;
+        let _forwarded = forwarded.expect("is offered");
+        let mut sent = 0;
+        let full = Duration::from_secs(1);
+        while let Ok(taken) = tokio::time::timeout(full, sink.send(byte())).await {
+            taken.expect("the session is not closed");
+            sent += 1;
+            assert!(sent < 1 << 20, "the stream takes whatever comes");
+        }
+        let get = GetSecretRequest {
+            id: "token".to_owned(),
+            ..GetSecretRequest::default()
+        };
+        let secret = SecretsClient::new(channel).get_secret(get).await;
+        assert_eq!(secret.expect("is answered").into_inner().data, b"x");
+    })
+    .await;
+    outcome.expect("the build succeeds");
+    drop(listener);
 }
 
 /// A stream that nobody reads must not hold up the others, fill the memory, or keep the session
