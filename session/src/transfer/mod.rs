@@ -65,6 +65,7 @@
 mod order;
 mod receiver;
 mod sender;
+mod serving;
 mod wire;
 
 use std::pin::Pin;
@@ -79,6 +80,9 @@ use tonic::Status;
 
 pub use receiver::FileReceiver;
 pub use sender::FileSender;
+pub use serving::AHEAD_BYTES;
+pub use serving::FilePiece;
+pub use serving::FileSource;
 pub use wire::stat_from_wire;
 pub use wire::stat_to_wire;
 

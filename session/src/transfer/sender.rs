@@ -86,6 +86,11 @@ impl FileSender {
         }
     }
 
+    /// Returns the requests that came while something else was sent.
+    pub(super) fn noted(&mut self) -> impl Iterator<Item = u32> {
+        self.requests.drain(..)
+    }
+
     /// Sends a piece of a file, in packets of at most [`DATA_BYTES`].
     ///
     /// # Errors

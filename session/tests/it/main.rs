@@ -9,6 +9,7 @@ mod nonsense;
 mod pipe;
 mod remote;
 mod secrets;
+mod serving;
 mod sockets;
 mod targets;
 mod transfer;

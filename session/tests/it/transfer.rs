@@ -76,7 +76,7 @@ fn packets(queue: mpsc::Receiver<Packet>) -> PacketStream {
 }
 
 /// Two halves with that many packets between them.
-fn halves(room: usize) -> (FileSender, FileReceiver) {
+pub(crate) fn halves(room: usize) -> (FileSender, FileReceiver) {
     let (to_receiver, from_sender) = mpsc::channel(room);
     let (to_sender, from_receiver) = mpsc::channel(room);
     (
@@ -86,7 +86,7 @@ fn halves(room: usize) -> (FileSender, FileReceiver) {
 }
 
 /// The data of the file with that number.
-fn content(id: u32, size: u64) -> Vec<u8> {
+pub(crate) fn content(id: u32, size: u64) -> Vec<u8> {
     (0..size).map(|at| (at % 251) as u8 ^ id as u8).collect()
 }
 
@@ -116,10 +116,10 @@ fn data(entries: &[FileEntry], id: u32) -> Bytes {
     content(id, entries[id as usize].stat.size).into()
 }
 
-type Tree = (Vec<FileEntry>, BTreeMap<u32, Vec<u8>>);
+pub(crate) type Tree = (Vec<FileEntry>, BTreeMap<u32, Vec<u8>>);
 
 /// Receives everything and asks for the files that `wanted` picks.
-async fn receive(
+pub(crate) async fn receive(
     mut receiver: FileReceiver,
     mut wanted: impl FnMut(&FileEntry) -> bool,
 ) -> Result<Tree, SessionError> {
