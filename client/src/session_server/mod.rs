@@ -4,7 +4,7 @@
 //! connection, and this process is the server at its end:
 //!
 //! ```text
-//! file_sync.rs   FileSync   directories of this host, filtered  (sending.rs lists and reads)
+//! file_sync.rs   FileSync   directories of this host, filtered  (sending.rs, listing.rs)
 //! file_send.rs   FileSend   results: one file, or a directory   (receive/ writes it)
 //! auth.rs        Auth       registry credentials
 //! secrets.rs     Secrets    by id
@@ -21,6 +21,7 @@ mod content;
 mod error;
 mod file_send;
 mod file_sync;
+mod listing;
 mod metadata;
 mod offer;
 mod receive;
