@@ -1,18 +1,23 @@
 //! Sending the plan of a local export to a client elsewhere (row SVC-08).
 //!
-//! Entries go out in path order; data goes out for what the client asks for, a piece at a time, so
-//! that neither the size nor the number of files decides how much memory this takes beyond the plan.
+//! Entries go out in path order; data goes out for what the client asks for, read a bounded number
+//! of bytes ahead, so that neither the size nor the number of files decides how much memory this takes
+//! beyond the plan.
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io;
 use std::io::Read as _;
+use std::sync::Arc;
 
+use async_trait::async_trait;
 use bytes::Bytes;
-use lamina_session::DATA_BYTES;
+use lamina_session::AHEAD_BYTES;
 use lamina_session::FileEntry;
+use lamina_session::FilePiece;
 use lamina_session::FileSender;
+use lamina_session::FileSource;
 use lamina_session::SessionError;
 use lamina_snapshotter::Entry;
 use lamina_types::CancelToken;
@@ -21,6 +26,8 @@ use lamina_types::FileKind;
 use lamina_types::IoContext;
 use lamina_types::PathError;
 use lamina_types::Stat;
+use rayon::iter::IntoParallelRefIterator as _;
+use rayon::iter::ParallelIterator as _;
 
 use super::plan::Plan;
 use super::plan::PlannedDirectory;
@@ -28,9 +35,6 @@ use super::plan::PlannedFile;
 use super::plan::RelativePath;
 use crate::ExportContext;
 use crate::ExportError;
-
-/// Read in one go: small files take one piece of work on the pool.
-const READ_BYTES: usize = 8 * DATA_BYTES;
 
 /// One entry to send, and where its data comes from.
 struct Outgoing {
@@ -47,9 +51,9 @@ pub(super) async fn send(
     mut sender: FileSender,
     context: &ExportContext,
 ) -> Result<(), ExportError> {
-    let entries = outgoing(plan);
+    let entries = outgoing(plan).into();
     let sent = tokio::select! {
-        sent = send_all(&entries, &mut sender, context) => sent,
+        sent = send_all(entries, &mut sender, context) => sent,
         () = context.cancel.cancelled() => Err(Cancelled.into()),
     };
     match sent {
@@ -64,71 +68,96 @@ pub(super) async fn send(
 }
 
 async fn send_all(
-    entries: &[Outgoing],
+    entries: Arc<[Outgoing]>,
     sender: &mut FileSender,
     context: &ExportContext,
 ) -> Result<(), ExportError> {
-    for outgoing in entries {
+    for outgoing in entries.iter() {
         sender.entry(&outgoing.entry).await?;
     }
     sender.entries_end().await?;
-    while let Some(id) = sender.next_request().await? {
-        let wanted = usize::try_from(id).ok().and_then(|id| entries.get(id));
-        let wanted = wanted.ok_or_else(|| {
-            SessionError::Protocol(format!("entry {id} was asked for and never sent"))
-        })?;
-        if let Some(source) = &wanted.source {
-            send_data(id, source, sender, context).await?;
-        }
-        sender.file_end(id).await?;
-    }
-    Ok(())
+    sender.serve(&Files { entries, context }).await
 }
 
-/// Sends the data of one file.
-async fn send_data(
-    id: u32,
-    source: &Entry,
-    sender: &mut FileSender,
-    context: &ExportContext,
-) -> Result<(), ExportError> {
-    let mut reading = Reading::Unopened(source.clone());
-    loop {
-        let read = move |_: &CancelToken| reading.next().map_err(ExportError::from);
-        let (data, rest) = context.blocking.run(&context.cancel, read).await?;
-        for piece in data.chunks(DATA_BYTES) {
-            sender.data(id, Bytes::copy_from_slice(piece)).await?;
-        }
-        match rest {
-            Some(rest) => reading = rest,
-            None => return Ok(()),
-        }
+/// The files of the plan.
+struct Files<'a> {
+    entries: Arc<[Outgoing]>,
+    context: &'a ExportContext,
+}
+
+#[async_trait]
+impl FileSource for Files<'_> {
+    type Error = ExportError;
+    type File = OpenFile;
+
+    fn size(&self, id: u32) -> u64 {
+        find(&self.entries, id).map_or(0, |outgoing| outgoing.entry.stat.size)
+    }
+
+    async fn begin(&self, ids: Vec<u32>) -> Result<Vec<FilePiece<OpenFile>>, ExportError> {
+        let entries = Arc::clone(&self.entries);
+        let begin = move |cancel: &CancelToken| begin(&entries, &ids, cancel);
+        self.context.blocking.run(&self.context.cancel, begin).await
+    }
+
+    async fn more(&self, file: OpenFile) -> Result<FilePiece<OpenFile>, ExportError> {
+        let more = move |_: &CancelToken| Ok(file.read(AHEAD_BYTES)?);
+        self.context.blocking.run(&self.context.cancel, more).await
     }
 }
 
-/// A file being read on the pool.
-enum Reading {
-    Unopened(Entry),
-    Open(File, String),
+fn find(entries: &[Outgoing], id: u32) -> Result<&Outgoing, SessionError> {
+    let found = usize::try_from(id).ok().and_then(|id| entries.get(id));
+    found.ok_or_else(|| SessionError::Protocol(format!("entry {id} was asked for and never sent")))
 }
 
-impl Reading {
-    /// Returns the next bytes, and the rest unless that is all.
-    fn next(self) -> Result<(Vec<u8>, Option<Self>), PathError> {
-        let (file, path) = match self {
-            Self::Open(file, path) => (file, path),
-            Self::Unopened(entry) => {
-                let path = entry.path().to_string();
-                let file = entry.open().map_err(io::Error::other).at(&path)?;
-                (file, path)
-            }
+/// Opens files and reads the first piece of each, side by side; the error is that of the first that
+/// failed.
+fn begin(
+    entries: &[Outgoing],
+    ids: &[u32],
+    cancel: &CancelToken,
+) -> Result<Vec<FilePiece<OpenFile>>, ExportError> {
+    let read = |id: &u32| {
+        cancel.check()?;
+        let outgoing = find(entries, *id)?;
+        let Some(source) = &outgoing.source else {
+            // A further name, whose data went with the first.
+            let (data, rest) = (Bytes::new(), None);
+            return Ok(FilePiece { data, rest });
         };
-        let mut data = Vec::new();
-        let mut limited = file.take(READ_BYTES as u64);
+        let size = usize::try_from(outgoing.entry.stat.size).unwrap_or(AHEAD_BYTES);
+        let file = OpenFile::open(source)?;
+        // One byte more than there is, so that the end is seen.
+        Ok(file.read(AHEAD_BYTES.min(size.saturating_add(1)))?)
+    };
+    let pieces: Vec<Result<_, ExportError>> = ids.par_iter().map(read).collect();
+    pieces.into_iter().collect()
+}
+
+/// A file that may have more.
+struct OpenFile {
+    file: File,
+    path: String,
+}
+
+impl OpenFile {
+    fn open(source: &Entry) -> Result<Self, PathError> {
+        let path = source.path().to_string();
+        let file = source.open().map_err(io::Error::other).at(&path)?;
+        Ok(Self { file, path })
+    }
+
+    /// Reads at most `room` bytes.
+    fn read(self, room: usize) -> Result<FilePiece<Self>, PathError> {
+        let Self { file, path } = self;
+        let mut data = Vec::with_capacity(room);
+        let mut limited = file.take(room as u64);
         limited.read_to_end(&mut data).at(&path)?;
-        let is_full = data.len() == READ_BYTES;
-        let rest = is_full.then(|| Self::Open(limited.into_inner(), path));
-        Ok((data, rest))
+        let (file, is_full) = (limited.into_inner(), data.len() == room);
+        let rest = is_full.then_some(Self { file, path });
+        let data = data.into();
+        Ok(FilePiece { data, rest })
     }
 }
 
