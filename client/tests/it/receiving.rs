@@ -166,6 +166,46 @@ async fn a_tree_replaces_what_is_in_its_way_and_follows_nothing() {
     assert_eq!(linked, Path::new("/etc/passwd"));
 }
 
+/// More entries than are written in one go, with a file that is larger than what is buffered.
+#[tokio::test]
+async fn a_tree_of_many_small_files_arrives_whole() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut entries = Vec::new();
+    for folder in 0..40 {
+        entries.push(entry(&format!("{folder:02}"), FileKind::Directory, 0o555));
+        for name in 0..30 {
+            entries.push(entry(
+                &format!("{folder:02}/{name:02}"),
+                FileKind::File,
+                0o444,
+            ));
+        }
+        entries.push(link(&format!("{folder:02}/link"), "00"));
+    }
+    let sent = entries.clone();
+    let request = into_directory(dir.path(), "copy");
+    let outcome = with_session(request, async |channel, _| {
+        send_tree(channel, sent, false).await.expect("is received");
+    })
+    .await;
+    outcome.expect("the build succeeds");
+    for entry in &entries {
+        let shown = String::from_utf8_lossy(&entry.path).into_owned();
+        let path = dir.path().join(&shown);
+        let made = std::fs::symlink_metadata(&path).expect("is there");
+        let is_link = entry.stat.kind == FileKind::Symlink;
+        assert!(
+            is_link || made.mode() & 0o7777 == entry.stat.mode,
+            "{shown}"
+        );
+        assert_eq!(made.mtime(), 1_500_000_000, "{shown}");
+        if entry.stat.kind == FileKind::File {
+            assert_eq!(read(&path), shown);
+        }
+    }
+    assert_eq!(std::fs::read_dir(dir.path()).expect("lists").count(), 40);
+}
+
 #[tokio::test]
 async fn mirroring_removes_the_rest() {
     let dir = tempfile::tempdir().expect("a folder");

@@ -3,12 +3,15 @@
 //! The directory is reached through handles only ([`Destination`]): a symlink in it is replaced, not
 //! followed.
 //!
-//! Entries are made as they come, so that data can come beside them; further names, the removal of
-//! what is not in the result, and the modes and times of directories follow when all data is there.
+//! What comes is written in [batches](Batch), each while the next one comes; further names, the
+//! removal of what is not in the result, and the modes and times of directories follow when all data
+//! is there. Memory: the entries, and the data of the files that are open and of two batches.
+//!
 //! The daemon is not trusted: whatever paths it sends, nothing is written outside the directory.
 //!
 //! All files belong to the caller, who can then change and remove them (row ELO-07).
 
+mod batch;
 mod write;
 
 use std::collections::BTreeSet;
@@ -18,6 +21,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use lamina_session::FileEntry;
 use lamina_session::FileReceiver;
 use lamina_session::Received;
@@ -27,6 +31,7 @@ use tokio::sync::oneshot;
 
 use super::error::ServeError;
 use super::offer::Offer;
+use batch::Batch;
 use write::OpenFile;
 
 /// Files whose data is on its way at once; each may hold [`write::BUFFER_BYTES`] in memory.
@@ -66,12 +71,18 @@ async fn fill(
     let destination = offer.run(move |_| Ok(Destination::open(&path)?)).await?;
     let mut transfer = Transfer::new(offer, destination);
     while !transfer.is_complete() {
-        let Some(received) = receiver.next().await? else {
-            let text = "the daemon ended the transfer before all data had come";
-            return Err(ServeError::Refused(text.to_owned()));
-        };
-        transfer.take(received).await?;
-        transfer.request_more(receiver).await?;
+        tokio::select! {
+            received = receiver.next() => {
+                let Some(received) = received? else {
+                    let text = "the daemon ended the transfer before all data had come";
+                    return Err(ServeError::Refused(text.to_owned()));
+                };
+                transfer.take(received).await?;
+                transfer.request_more(receiver).await?;
+            }
+            written = transfer.written() => written?,
+        }
+        transfer.write();
     }
     transfer.finish(mirror).await
 }
@@ -85,6 +96,9 @@ struct Transfer<'a> {
     /// Files whose data is wanted, in order.
     waiting: VecDeque<(u32, FileEntry)>,
     open: HashMap<u32, OpenFile>,
+    /// What came and is not being written yet.
+    batch: Batch,
+    writing: Option<BoxFuture<'a, Result<(), ServeError>>>,
     directories: Vec<FileEntry>,
     /// Further names of files: new name, first name.
     links: Vec<(Vec<u8>, Vec<u8>)>,
@@ -100,6 +114,8 @@ impl<'a> Transfer<'a> {
             entries_ended: false,
             waiting: VecDeque::new(),
             open: HashMap::new(),
+            batch: Batch::default(),
+            writing: None,
             directories: Vec::new(),
             links: Vec::new(),
             names: BTreeSet::new(),
@@ -134,18 +150,51 @@ impl<'a> Transfer<'a> {
         match entry.stat.kind {
             FileKind::File => self.waiting.push_back((id, entry)),
             FileKind::Directory => {
-                let (destination, path) = (Arc::clone(&self.destination), entry.path.clone());
+                self.batch.directory(entry.path.clone());
                 self.directories.push(entry);
-                self.offer
-                    .run(move |_| Ok(destination.make_directory(&path)?))
-                    .await?;
             }
-            _ => {
-                let destination = Arc::clone(&self.destination);
-                self.offer
-                    .run(move |_| Ok(write::special(&entry, &destination)?))
-                    .await?;
+            _ => self.batch.special(entry),
+        }
+        self.bound_batch().await
+    }
+
+    /// Starts writing the batch, unless one is being written.
+    fn write(&mut self) {
+        if self.writing.is_none() && !self.batch.is_empty() {
+            let batch = std::mem::take(&mut self.batch);
+            let destination = Arc::clone(&self.destination);
+            let write = move |cancel: &_| batch.write(&destination, cancel);
+            self.writing = Some(Box::pin(self.offer.run(write)));
+        }
+    }
+
+    /// Waits for the batch that is being written; without one, for ever. May be dropped while it
+    /// waits, and called again.
+    async fn written(&mut self) -> Result<(), ServeError> {
+        match &mut self.writing {
+            Some(writing) => {
+                let written = writing.await;
+                self.writing = None;
+                written
             }
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Keeps the batch from growing while the one before it is being written.
+    async fn bound_batch(&mut self) -> Result<(), ServeError> {
+        if self.batch.is_full() && self.writing.is_some() {
+            self.written().await?;
+        }
+        Ok(())
+    }
+
+    /// Waits until all that came is written.
+    async fn settle(&mut self) -> Result<(), ServeError> {
+        self.write();
+        while self.writing.is_some() {
+            self.written().await?;
+            self.write();
         }
         Ok(())
     }
@@ -167,6 +216,8 @@ impl<'a> Transfer<'a> {
         if !file.buffer(data) {
             return Ok(());
         }
+        // Its directory has to be there.
+        self.settle().await?;
         let mut file = self.open.remove(&id).ok_or_else(|| unknown(id))?;
         let destination = Arc::clone(&self.destination);
         let write = move |_: &_| {
@@ -180,15 +231,14 @@ impl<'a> Transfer<'a> {
 
     async fn file_end(&mut self, id: u32) -> Result<(), ServeError> {
         let file = self.open.remove(&id).ok_or_else(|| unknown(id))?;
-        let destination = Arc::clone(&self.destination);
-        self.offer
-            .run(move |_| Ok(file.finish(&destination)?))
-            .await
+        self.batch.file(file);
+        self.bound_batch().await
     }
 
     /// Does what needs all data to be there. Directories get their modes and times last, deepest
     /// first.
-    async fn finish(self, mirror: bool) -> Result<(), ServeError> {
+    async fn finish(mut self, mirror: bool) -> Result<(), ServeError> {
+        self.settle().await?;
         let (destination, links, names) = (self.destination, self.links, self.names);
         let directories = self.directories;
         self.offer

@@ -50,6 +50,11 @@ impl OpenFile {
         self.bytes >= BUFFER_BYTES
     }
 
+    /// Returns how much data it keeps.
+    pub(super) fn buffered_bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Writes what is kept; what is at the path goes first.
     pub(super) fn flush(&mut self, destination: &Destination) -> Result<(), PathError> {
         let shown = destination.show(&self.entry.path);
