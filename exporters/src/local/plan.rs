@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::collections::HashMap;
+use std::collections::btree_map;
 
 use lamina_snapshotter::Entry;
 use lamina_snapshotter::Origin;
@@ -29,7 +30,13 @@ pub(super) struct Plan {
     /// Further names of files, made when all files are there: (new name, first name).
     pub(super) links: Vec<(RelativePath, RelativePath)>,
     /// Whose each path is, for results whose platforms share the target.
-    owners: BTreeMap<RelativePath, String>,
+    owners: BTreeMap<RelativePath, Claim>,
+}
+
+/// What a tree has at a path; of several, the first.
+struct Claim {
+    tree: String,
+    is_directory: bool,
 }
 
 pub(super) struct PlannedDirectory {
@@ -49,7 +56,8 @@ impl Plan {
     /// Adds a tree, below its own folder if trees are split.
     ///
     /// # Errors
-    /// If another tree has a file of the same path, or the tree cannot be read.
+    /// If another tree has a file where this one has anything, or the other way round, or the tree
+    /// cannot be read.
     pub(super) fn add(
         &mut self,
         tree: &ExportTree,
@@ -93,6 +101,7 @@ impl Plan {
         first_names: &mut HashMap<Origin, RelativePath>,
     ) -> Result<(), ExportError> {
         let stat = entry.stat();
+        self.claim(&path, &tree.id, stat.is_dir())?;
         if stat.is_dir() {
             self.directories.push(PlannedDirectory {
                 path,
@@ -101,7 +110,6 @@ impl Plan {
             });
             return Ok(());
         }
-        self.claim(&path, &tree.id)?;
         if stat.nlink > 1 && stat.kind == FileKind::File {
             if let Some(first) = first_names.get(&entry.origin()) {
                 self.links.push((path, first.clone()));
@@ -118,13 +126,24 @@ impl Plan {
         Ok(())
     }
 
-    /// Two platforms may share directories, never files (row ELO-02).
-    fn claim(&mut self, path: &RelativePath, id: &str) -> Result<(), ExportError> {
-        match self.owners.insert(path.clone(), id.to_owned()) {
-            None => Ok(()),
-            Some(before) => Err(ExportError::Conflict(format!(
-                "cannot overwrite {} from {before} with {id} when split option is disabled",
-                String::from_utf8_lossy(path)
+    /// Two platforms may share directories, nothing else (row ELO-02).
+    fn claim(
+        &mut self,
+        path: &RelativePath,
+        id: &str,
+        is_directory: bool,
+    ) -> Result<(), ExportError> {
+        match self.owners.entry(path.clone()) {
+            btree_map::Entry::Vacant(free) => {
+                let tree = id.to_owned();
+                free.insert(Claim { tree, is_directory });
+                Ok(())
+            }
+            btree_map::Entry::Occupied(taken) if is_directory && taken.get().is_directory => Ok(()),
+            btree_map::Entry::Occupied(taken) => Err(ExportError::Conflict(format!(
+                "cannot overwrite {} from {} with {id} when split option is disabled",
+                String::from_utf8_lossy(path),
+                taken.get().tree
             ))),
         }
     }

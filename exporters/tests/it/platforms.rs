@@ -11,12 +11,16 @@ use crate::support::Fixture;
 use crate::support::files_below;
 
 fn two(fixture: &Fixture, second: &[&str]) -> ExportInput {
+    pair(fixture, &["a=1"], second)
+}
+
+fn pair(fixture: &Fixture, first: &[&str], second: &[&str]) -> ExportInput {
     let mapping = concat!(
         r#"{"Platforms":[{"ID":"linux/amd64","Platform":{"architecture":"amd64","os":"linux"}},"#,
         r#"{"ID":"linux/arm64","Platform":{"architecture":"arm64","os":"linux"}}]}"#
     );
     let stacks = [
-        ("linux/amd64".to_owned(), fixture.stack(&[&["a=1"]])),
+        ("linux/amd64".to_owned(), fixture.stack(&[first])),
         ("linux/arm64".to_owned(), fixture.stack(&[second])),
     ];
     let mut input = ExportInput::single(lamina_snapshotter::LayerStack::empty());
@@ -81,14 +85,41 @@ async fn directories_are_split_or_merged() {
         .to_directory("platform-split=false", "merged", &input)
         .await;
     assert_eq!(files_below(&merged.expect("exports")), ["/a 1", "/b 2"]);
-    let same = two(&fixture, &["a=2"]);
-    let error = fixture
-        .to_directory("platform-split=false", "both", &same)
-        .await;
-    assert_eq!(
-        error.expect_err("conflicts").to_string(),
-        "cannot overwrite a from linux/amd64 with linux/arm64 when split option is disabled"
-    );
+}
+
+/// Row ELO-02: platforms that share a target may share directories, and nothing else.
+#[tokio::test]
+async fn merged_platforms_do_not_overwrite_each_other() {
+    let fixture = Fixture::new();
+    for (name, first, second, wanted) in [
+        ("two files", &["a=1"][..], &["a=2"][..], Err("a")),
+        ("a file and a link", &["a=1"], &["a->b"], Err("a")),
+        (
+            "a file and a directory",
+            &["a=1"],
+            &["a/", "a/b=2"],
+            Err("a"),
+        ),
+        ("a directory and a file", &["a/"], &["a=2"], Err("a")),
+        (
+            "a directory and a link",
+            &["d/", "d/a/"],
+            &["d/", "d/a->b"],
+            Err("d/a"),
+        ),
+        ("two directories", &["a/"], &["a/", "a/b=2"], Ok(())),
+    ] {
+        let input = pair(&fixture, first, second);
+        let exported = fixture.to_directory("platform-split=false", name, &input);
+        let refused = |path: &str| {
+            format!(
+                "cannot overwrite {path} from linux/amd64 with linux/arm64 when split option is \
+                 disabled"
+            )
+        };
+        let exported = exported.await.map(drop).map_err(|error| error.to_string());
+        assert_eq!(exported, wanted.map_err(refused), "{name}");
+    }
 }
 
 #[tokio::test]
