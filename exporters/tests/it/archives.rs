@@ -1,9 +1,12 @@
 //! `oci` and `docker`, read by tools that are not ours (rows EOC-01 to EOC-07).
 
+use std::collections::BTreeMap;
 use std::io::Read as _;
+use std::path::Path;
 
 use lamina_content::ImageConfig;
 use lamina_session::LocalSession;
+use lamina_types::Digest;
 use ocidir::OciArchive;
 use ocidir::OciRead as _;
 use ocidir::oci_spec::image::MediaType;
@@ -182,6 +185,35 @@ async fn a_docker_archive_lists_its_tags() {
         names[names.len() - 3..],
         ["index.json", "manifest.json", "oci-layout"]
     );
+}
+
+/// Row EOC-02: a client that offers a store gets the blobs, and writes its index itself.
+#[tokio::test]
+async fn without_tar_the_blobs_go_to_the_store_of_the_client() {
+    let fixture = Fixture::new();
+    let input = fixture.result();
+    let layout = fixture.to_oci_layout("layout", &input).await;
+    let store = fixture.path("store");
+    let session = || LocalSession::builder().export_dir(&store);
+    for round in ["empty", "has all blobs"] {
+        let response = fixture.export("oci", "tar=false", session(), &input).await;
+        let digest = response.expect("exports")["containerimage.digest"].clone();
+        let blobs = |dir: &Path| {
+            let blobs = std::fs::read_dir(dir.join("blobs/sha256")).expect("lists");
+            let blob = |item: std::io::Result<std::fs::DirEntry>| {
+                let path = item.expect("is readable").path();
+                let data = std::fs::read(&path).expect("is readable");
+                assert!(path.ends_with(Digest::of(&data).hex()), "{path:?}");
+                (path.file_name().map(ToOwned::to_owned), data)
+            };
+            blobs.map(blob).collect::<BTreeMap<_, _>>()
+        };
+        let found = blobs(&store);
+        assert_eq!(found, blobs(&layout), "{round}");
+        let manifest = digest.trim_start_matches("sha256:");
+        assert!(found.contains_key(&Some(manifest.into())), "{round}");
+        assert!(!store.join("index.json").exists(), "{round}");
+    }
 }
 
 #[tokio::test]

@@ -64,21 +64,7 @@ async fn mode_delete_mirrors() {
 #[tokio::test]
 async fn hard_links_of_the_tree_stay_links() {
     let fixture = Fixture::new();
-    let mut builder = tar::Builder::new(crate::support::tar_of(&["a=1"]));
-    let mut header = tar::Header::new_ustar();
-    header.set_entry_type(tar::EntryType::Link);
-    header.set_size(0);
-    header.set_mode(0o644);
-    builder.get_mut().truncate(1024);
-    builder
-        .append_link(&mut header, "d/b", "a")
-        .expect("writes");
-    let tar = builder.into_inner().expect("writes");
-    let cancel = lamina_types::CancelToken::new();
-    let stack = LayerStack::empty();
-    let unpacked =
-        lamina_content::unpack_layer(&fixture.layers, &stack, &mut &tar[..], &cancel, &|_| {});
-    let stack = stack.push(unpacked.expect("unpacks").0);
+    let stack = fixture.stack(&[&["a=1", "d/", "d/b=>a"]]);
     let path = fixture
         .to_directory("", "out", &ExportInput::single(stack))
         .await;

@@ -193,6 +193,41 @@ async fn a_tree_arrives_in_the_order_of_the_protocol() {
     assert_eq!(*client.mirrors.lock().expect("is free"), Some(false));
 }
 
+/// Row SVC-08: further names of a file go by the name of the first, and its data goes once.
+#[tokio::test]
+async fn hard_links_are_sent_as_such() {
+    let fixture = Fixture::new();
+    let stack = fixture.stack(&[&["b/", "b/first=1", "a=>b/first", "c=>b/first", "alone=1"]]);
+    let (client, receiver) = Client::new();
+    let input = ExportInput::single(stack);
+    let sending = export(&fixture, client, "", &input);
+    let (sent, received) = tokio::join!(sending, receive(receiver));
+    sent.expect("is sent");
+    let wanted = ["a 1", "alone 1", "b/", "b/first = a", "c = a"];
+    assert_eq!(received.expect("arrives"), wanted);
+}
+
+/// More files than are read in one go, and some of several pieces.
+#[tokio::test]
+async fn many_files_arrive_whole() {
+    let fixture = Fixture::new();
+    let data = |at: usize| {
+        "x".repeat(match at % 50 {
+            0 => (2 << 20) + at,
+            _ => at % 7,
+        })
+    };
+    let files: Vec<String> = (0..200).map(|at| format!("{at:03}={}", data(at))).collect();
+    let listed: Vec<&str> = files.iter().map(String::as_str).collect();
+    let (client, receiver) = Client::new();
+    let input = ExportInput::single(fixture.stack(&[&listed]));
+    let sending = export(&fixture, client, "", &input);
+    let (sent, received) = tokio::join!(sending, receive(receiver));
+    sent.expect("is sent");
+    let wanted: Vec<String> = (0..200).map(|at| format!("{at:03} {}", data(at))).collect();
+    assert!(received.expect("arrives") == wanted, "data was lost");
+}
+
 #[tokio::test]
 async fn mirroring_clients_are_told_that_all_comes_in_one_transfer() {
     let fixture = Fixture::new();

@@ -59,7 +59,7 @@ pub(crate) struct Fixture {
 }
 
 /// A file of a layer: path ending in `/` is a directory, `path=data` a file, `path->target` a
-/// symlink.
+/// symlink, `path=>first` a hard link.
 pub(crate) fn tar_of(files: &[&str]) -> Vec<u8> {
     let mut builder = tar::Builder::new(Vec::new());
     for file in files {
@@ -68,7 +68,13 @@ pub(crate) fn tar_of(files: &[&str]) -> Vec<u8> {
         header.set_uid(0);
         header.set_gid(0);
         header.set_mode(0o644);
-        if let Some((path, target)) = file.split_once("->") {
+        if let Some((path, first)) = file.split_once("=>") {
+            header.set_entry_type(tar::EntryType::Link);
+            header.set_size(0);
+            builder
+                .append_link(&mut header, path, first)
+                .expect("writes");
+        } else if let Some((path, target)) = file.split_once("->") {
             header.set_entry_type(tar::EntryType::Symlink);
             header.set_size(0);
             builder
