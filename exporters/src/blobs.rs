@@ -84,13 +84,12 @@ pub(crate) async fn fetch_blob(
         if ingest.written() + piece.len() as u64 > blob.size {
             return Err(larger(blob).into());
         }
-        ingest = context
-            .blocking
-            .run(&context.cancel, move |_| append(ingest, &piece))
-            .await?;
+        ingest = context.run(move |_| append(ingest, &piece)).await?;
     }
-    ingest.commit(Some(&blob.digest))?;
-    Ok(())
+    let digest = blob.digest;
+    context
+        .run(move |_| Ok(ingest.commit(Some(&digest)).map(drop)?))
+        .await
 }
 
 /// Reads a document of the client of at most `limit` bytes and checks its digest.

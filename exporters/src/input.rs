@@ -10,7 +10,10 @@ use lamina_snapshotter::LayerStack;
 use lamina_snapshotter::SnapshotStore;
 use lamina_types::Blocking;
 use lamina_types::CancelToken;
+use lamina_types::Digest;
 use lamina_types::Progress;
+
+use crate::ExportError;
 
 /// The file systems of a result.
 #[derive(Clone)]
@@ -85,4 +88,27 @@ pub struct ExportContext {
     pub progress: Progress,
     /// Who may stop it.
     pub cancel: CancelToken,
+}
+
+impl ExportContext {
+    /// Runs work on files.
+    pub(crate) async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&CancelToken) -> Result<T, ExportError> + Send + 'static,
+    ) -> Result<T, ExportError> {
+        self.blocking.run(&self.cancel, work).await
+    }
+
+    /// Stores a document.
+    pub(crate) async fn put(&self, document: Vec<u8>) -> Result<(), ExportError> {
+        let content = self.content.clone();
+        let put = move |_: &CancelToken| Ok(content.put(&document).map(drop)?);
+        self.run(put).await
+    }
+
+    /// Reads a document of at most `limit` bytes.
+    pub(crate) async fn read(&self, digest: Digest, limit: u64) -> Result<Vec<u8>, ExportError> {
+        let content = self.content.clone();
+        self.run(move |_| Ok(content.read(&digest, limit)?)).await
+    }
 }

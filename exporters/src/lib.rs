@@ -25,6 +25,7 @@ mod exporter;
 mod image;
 mod input;
 mod local;
+mod pack;
 mod platforms;
 mod steps;
 mod tar;

@@ -7,14 +7,11 @@ use futures_util::StreamExt as _;
 use futures_util::TryStreamExt as _;
 use futures_util::stream;
 use jiff::Timestamp;
-use lamina_content::Compression;
 use lamina_content::ContentError;
 use lamina_content::Descriptor;
 use lamina_content::Index;
 use lamina_content::Manifest;
-use lamina_content::convert_layer;
 use lamina_content::media_type;
-use lamina_content::pack_layer;
 use lamina_content::to_go_json;
 use lamina_registry::ImageReference;
 use lamina_session::StoreId;
@@ -41,7 +38,9 @@ use crate::attrs::Attrs;
 use crate::attrs::parse_bool;
 use crate::image::parse_name;
 use crate::image::registry_for;
-use crate::image::take_compression;
+use crate::image::take_packing;
+use crate::pack::Packing;
+use crate::pack::pack;
 use crate::steps::Step;
 
 /// Blobs on their way at a time.
@@ -73,8 +72,7 @@ struct Format {
     oci_types: bool,
     /// A manifest of an image, which every registry takes; else an index of blobs.
     image_manifest: bool,
-    compression: Compression,
-    force_compression: bool,
+    packing: Packing,
 }
 
 impl CacheExporter {
@@ -204,7 +202,7 @@ fn registry_ref(attrs: &mut Attrs) -> Result<ImageReference, ExportError> {
 
 impl Format {
     fn take(attrs: &mut Attrs) -> Result<Self, ExportError> {
-        let (compression, force_compression) = take_compression(attrs)?;
+        let packing = take_packing(attrs)?;
         let oci_types = attrs.take_bool("oci-mediatypes", None)?.unwrap_or(true);
         let image_manifest = attrs.take_bool("image-manifest", None)?;
         let image_manifest = image_manifest.unwrap_or(oci_types);
@@ -216,8 +214,7 @@ impl Format {
         Ok(Self {
             oci_types,
             image_manifest,
-            compression,
-            force_compression,
+            packing,
         })
     }
 
@@ -238,6 +235,22 @@ impl Format {
         let json = to_json("descriptor", &descriptor)?;
         let json = String::from_utf8_lossy(&json).into_owned();
         Ok(BTreeMap::from([(MANIFEST_KEY.to_owned(), json)]))
+    }
+
+    /// Describes the blob of a layer.
+    fn descriptor(self, layer: &Layer, blob: &LayerBlob) -> Descriptor {
+        let kind = match self.oci_types {
+            true => media_type::layer_to_oci(&blob.media_type),
+            false => media_type::layer_to_docker(&blob.media_type),
+        };
+        let mut descriptor = Descriptor::new(kind, blob.digest, blob.size);
+        let created = Timestamp::try_from(layer.created()).unwrap_or(Timestamp::UNIX_EPOCH);
+        let mut annotate = |key: &str, value: String| {
+            descriptor.annotations.insert(key.to_owned(), value);
+        };
+        annotate(UNCOMPRESSED, blob.diff_id.to_string());
+        annotate(CREATED_AT, created.to_string());
+        descriptor
     }
 
     fn manifest(
@@ -296,7 +309,7 @@ struct Packed {
 struct Packer<'a> {
     format: Format,
     context: &'a ExportContext,
-    packed: HashMap<LayerId, Descriptor>,
+    packed: HashMap<LayerId, Digest>,
     /// Places of layers by blob and parent.
     places: HashMap<(Digest, i64), usize>,
     layers: Vec<CacheLayer>,
@@ -319,8 +332,13 @@ impl<'a> Packer<'a> {
         let step = Step::start(&self.context.progress, "preparing build cache for export");
         let results = graph.records.iter().flat_map(|record| &record.results);
         let layers = results.flat_map(|result| result.value.layers());
-        for layer in layers.cloned().collect::<Vec<_>>() {
-            self.pack_layer(&layer).await?;
+        let layers = layers.map(|layer| (layer.id(), layer.clone()));
+        let layers: BTreeMap<LayerId, Layer> = layers.collect();
+        let blobs = pack(layers.values().cloned(), self.format.packing, self.context).await?;
+        for (layer, blob) in layers.values().zip(&blobs) {
+            let descriptor = self.format.descriptor(layer, blob);
+            self.blobs.insert(blob.digest, descriptor);
+            self.packed.insert(layer.id(), blob.digest);
         }
         let graph = graph.map(|stack| self.place(&stack));
         drop(step);
@@ -333,50 +351,11 @@ impl<'a> Packer<'a> {
         })
     }
 
-    async fn pack_layer(&mut self, layer: &Layer) -> Result<(), ExportError> {
-        if self.packed.contains_key(&layer.id()) {
-            return Ok(());
-        }
-        let (store, packing) = (self.context.content.clone(), layer.clone());
-        let compression = self.format.compression;
-        let pack = match self.format.force_compression {
-            true => convert_layer,
-            false => pack_layer,
-        };
-        let work = move |cancel: &_| {
-            pack(&store, &packing, compression, cancel).map_err(ExportError::from)
-        };
-        let blob = self
-            .context
-            .blocking
-            .run(&self.context.cancel, work)
-            .await?;
-        let descriptor = self.descriptor(layer, &blob);
-        self.blobs.insert(blob.digest, descriptor.clone());
-        self.packed.insert(layer.id(), descriptor);
-        Ok(())
-    }
-
-    fn descriptor(&self, layer: &Layer, blob: &LayerBlob) -> Descriptor {
-        let kind = match self.format.oci_types {
-            true => media_type::layer_to_oci(&blob.media_type),
-            false => media_type::layer_to_docker(&blob.media_type),
-        };
-        let mut descriptor = Descriptor::new(kind, blob.digest, blob.size);
-        let created = Timestamp::try_from(layer.created()).unwrap_or(Timestamp::UNIX_EPOCH);
-        let mut annotate = |key: &str, value: String| {
-            descriptor.annotations.insert(key.to_owned(), value);
-        };
-        annotate(UNCOMPRESSED, blob.diff_id.to_string());
-        annotate(CREATED_AT, created.to_string());
-        descriptor
-    }
-
     /// Returns the place of a stack's topmost layer; `None` for an empty one.
     fn place(&mut self, stack: &LayerStack) -> Option<LayerRef> {
         let mut parent = NO_PARENT;
         for layer in stack.layers() {
-            let blob = self.packed.get(&layer.id())?.digest;
+            let blob = *self.packed.get(&layer.id())?;
             let next = self.layers.len();
             let place = *self.places.entry((blob, parent)).or_insert(next);
             if place == next {

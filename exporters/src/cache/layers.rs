@@ -3,11 +3,13 @@
 use std::collections::HashMap;
 
 use lamina_content::ContentError;
+use lamina_content::ContentStore;
 use lamina_content::Descriptor;
 use lamina_content::unpack_layer;
 use lamina_snapshotter::Layer;
 use lamina_snapshotter::LayerBlob;
 use lamina_snapshotter::LayerStack;
+use lamina_snapshotter::SnapshotStore;
 use lamina_types::CancelToken;
 use lamina_types::ChainId;
 use lamina_types::DiffId;
@@ -124,20 +126,16 @@ async fn load_layer(
     }
     origin.fetch(blob, context).await?;
     let _step = Step::start(&context.progress, format!("extracting {}", blob.digest));
-    let (layer, found) = unpack(blob, lower, context).await?;
-    if let Some(wanted) = stated.filter(|stated| *stated != found) {
-        let (wanted, found) = (wanted.0, found.0);
-        return Err(ContentError::WrongDigest { wanted, found }.into());
-    }
-    diff_ids.push(found);
-    let attached = LayerBlob {
-        diff_id: found,
-        digest: blob.digest,
-        size: context.content.size(&blob.digest)?,
-        media_type: blob.media_type.clone(),
+    let unpacking = Unpacking {
+        blob: blob.clone(),
+        stated,
+        lower: lower.clone(),
+        below: diff_ids.clone(),
     };
-    let chain = ChainId::of(diff_ids).expect("the layer's own is in it");
-    layer.add_blob_at(attached, chain)?;
+    let (content, snapshots) = (context.content.clone(), context.snapshots.clone());
+    let unpack = move |cancel: &CancelToken| unpacking.run(&content, &snapshots, cancel);
+    let (layer, found) = context.run(unpack).await?;
+    diff_ids.push(found);
     Ok(layer)
 }
 
@@ -148,19 +146,42 @@ fn known(diff_id: DiffId, below: &[DiffId], context: &ExportContext) -> Option<L
         .layer_by_diff_id(diff_id, ChainId::of(&all)?)
 }
 
-async fn unpack(
-    blob: &Descriptor,
-    lower: &LayerStack,
-    context: &ExportContext,
-) -> Result<(Layer, DiffId), ExportError> {
-    let (digest, lower) = (blob.digest, lower.clone());
-    let (content, snapshots) = (context.content.clone(), context.snapshots.clone());
-    let work = move |cancel: &CancelToken| {
-        let mut file = content.open_blob(&digest)?;
-        let unpacked = unpack_layer(&snapshots, &lower, &mut file, cancel, &|_| {});
-        unpacked.map_err(ExportError::from)
-    };
-    context.blocking.run(&context.cancel, work).await
+/// A blob that becomes a layer.
+struct Unpacking {
+    blob: Descriptor,
+    /// What the cache says of it.
+    stated: Option<DiffId>,
+    lower: LayerStack,
+    /// Those of the layers below.
+    below: Vec<DiffId>,
+}
+
+impl Unpacking {
+    /// Unpacks the blob and lets the layer remember it.
+    fn run(
+        self,
+        content: &ContentStore,
+        snapshots: &SnapshotStore,
+        cancel: &CancelToken,
+    ) -> Result<(Layer, DiffId), ExportError> {
+        let mut file = content.open_blob(&self.blob.digest)?;
+        let unpacked = unpack_layer(snapshots, &self.lower, &mut file, cancel, &|_| {});
+        let (layer, found) = unpacked?;
+        if let Some(wanted) = self.stated.filter(|stated| *stated != found) {
+            let (wanted, found) = (wanted.0, found.0);
+            return Err(ContentError::WrongDigest { wanted, found }.into());
+        }
+        let attached = LayerBlob {
+            diff_id: found,
+            digest: self.blob.digest,
+            size: content.size(&self.blob.digest)?,
+            media_type: self.blob.media_type,
+        };
+        let diff_ids: Vec<DiffId> = self.below.into_iter().chain([found]).collect();
+        let chain = ChainId::of(&diff_ids).expect("the layer's own is in it");
+        layer.add_blob_at(attached, chain)?;
+        Ok((layer, found))
+    }
 }
 
 fn bad(reason: impl Into<String>) -> ExportError {

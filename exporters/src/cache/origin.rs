@@ -45,7 +45,7 @@ impl Origin {
             }
             Self::Registry(..) => {
                 self.fetch(blob, context).await?;
-                Ok(context.content.read(&blob.digest, MAX_METADATA_BYTES)?)
+                context.read(blob.digest, MAX_METADATA_BYTES).await
             }
         }
     }

@@ -57,7 +57,7 @@ impl Target {
             Self::Client(store) => send_bytes(bytes, &**store, context).await,
             Self::Registry(..) => {
                 // Uploads may be repeated, so they start from the store.
-                context.content.put(&bytes)?;
+                context.put(bytes).await?;
                 self.write_blob(descriptor, context).await
             }
         }

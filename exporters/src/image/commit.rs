@@ -3,15 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::SystemTime;
 
-use futures_util::future::try_join_all;
 use jiff::Timestamp;
 use lamina_content::ContentError;
 use lamina_content::Descriptor;
 use lamina_content::Index;
 use lamina_content::Manifest;
-use lamina_content::convert_layer;
 use lamina_content::media_type;
-use lamina_content::pack_layer;
 use lamina_content::to_go_json_indented;
 use lamina_snapshotter::Layer;
 use lamina_snapshotter::LayerBlob;
@@ -28,6 +25,7 @@ use crate::ExportContext;
 use crate::ExportError;
 use crate::ExportInput;
 use crate::cache::INLINE_CACHE_KEY;
+use crate::pack::pack;
 use crate::platforms::CONFIG_KEY;
 use crate::platforms::PlatformRef;
 use crate::platforms::platforms_of;
@@ -99,7 +97,7 @@ pub(crate) async fn commit(
     }
     let descriptor = match (&manifests[..], input.is_map()) {
         ([single], false) => single.descriptor.clone(),
-        _ => work.index(&manifests)?,
+        _ => work.index(&manifests).await?,
     };
     Ok(Committed {
         descriptor,
@@ -148,7 +146,11 @@ impl Commit<'_> {
             .input
             .stack(id)
             .ok_or_else(|| ExportError::BadResult(format!("failed to find ref for ID {id}")))?;
-        let blobs = self.pack(stack).await?;
+        let blobs = {
+            let _step = Step::start(&self.context.progress, "exporting layers");
+            let layers = stack.layers().iter().cloned();
+            pack(layers, self.options.packing, self.context).await?
+        };
         let records = records(stack, &blobs);
         let config = exported_config(&ConfigInput {
             config: self.input.metadata_for(CONFIG_KEY, id),
@@ -161,27 +163,7 @@ impl Commit<'_> {
             .iter()
             .map(|blob| self.layer_descriptor(blob))
             .collect();
-        self.write_manifest(&config, layers, &platform.platform)
-    }
-
-    /// Packs the layers side by side; each is compressed on all cores.
-    async fn pack(&self, stack: &LayerStack) -> Result<Vec<LayerBlob>, ExportError> {
-        let _step = Step::start(&self.context.progress, "exporting layers");
-        try_join_all(stack.layers().iter().map(|layer| self.pack_layer(layer))).await
-    }
-
-    async fn pack_layer(&self, layer: &Layer) -> Result<LayerBlob, ExportError> {
-        let (store, layer) = (self.context.content.clone(), layer.clone());
-        let compression = self.options.compression;
-        let pack = match self.options.force_compression {
-            true => convert_layer,
-            false => pack_layer,
-        };
-        self.context
-            .blocking
-            .run(&self.context.cancel, move |cancel| {
-                pack(&store, &layer, compression, cancel).map_err(ExportError::from)
-            })
+        self.write_manifest(config, layers, &platform.platform)
             .await
     }
 
@@ -194,9 +176,9 @@ impl Commit<'_> {
         Descriptor::new(spelled, blob.digest, blob.size)
     }
 
-    fn write_manifest(
+    async fn write_manifest(
         &self,
-        config: &[u8],
+        config: Vec<u8>,
         layers: Vec<Descriptor>,
         platform: &Platform,
     ) -> Result<CommittedManifest, ExportError> {
@@ -204,15 +186,16 @@ impl Commit<'_> {
             true => (media_type::DOCKER_MANIFEST, media_type::DOCKER_CONFIG),
             false => (media_type::OCI_MANIFEST, media_type::OCI_CONFIG),
         };
-        let config_descriptor = Descriptor::of(config_type, config);
+        let config_descriptor = Descriptor::of(config_type, &config);
         {
             let name = format!("exporting config {}", config_descriptor.digest);
             let _step = Step::start(&self.context.progress, name);
-            self.context.content.put(config)?;
+            self.context.put(config).await?;
         }
         let mut manifest = Manifest::new(manifest_type, config_descriptor.clone(), layers.clone());
         manifest.annotations = self.options.annotations.manifest(Some(platform));
-        let mut descriptor = self.write_json("exporting manifest", manifest_type, &manifest)?;
+        let written = self.write_json("exporting manifest", manifest_type, &manifest);
+        let mut descriptor = written.await?;
         descriptor.annotations = self.options.annotations.manifest_descriptor(Some(platform));
         descriptor.platform = Some(platform.clone());
         Ok(CommittedManifest {
@@ -222,7 +205,7 @@ impl Commit<'_> {
         })
     }
 
-    fn index(&self, manifests: &[CommittedManifest]) -> Result<Descriptor, ExportError> {
+    async fn index(&self, manifests: &[CommittedManifest]) -> Result<Descriptor, ExportError> {
         let index_type = match self.options.docker_types {
             true => media_type::DOCKER_INDEX,
             false => media_type::OCI_INDEX,
@@ -230,16 +213,17 @@ impl Commit<'_> {
         let listed = manifests.iter().map(|manifest| manifest.descriptor.clone());
         let mut index = Index::new(index_type, listed.collect());
         index.annotations = self.options.annotations.index.clone();
-        let mut descriptor = self.write_json("exporting manifest list", index_type, &index)?;
+        let written = self.write_json("exporting manifest list", index_type, &index);
+        let mut descriptor = written.await?;
         descriptor.annotations = self.options.annotations.index_descriptor.clone();
         Ok(descriptor)
     }
 
-    fn write_json(
+    async fn write_json(
         &self,
         action: &str,
         media_type: &str,
-        value: &impl Serialize,
+        value: &(impl Serialize + Sync),
     ) -> Result<Descriptor, ExportError> {
         let bytes = to_go_json_indented(value).map_err(|source| ContentError::Json {
             what: action.to_owned(),
@@ -248,7 +232,7 @@ impl Commit<'_> {
         let descriptor = Descriptor::of(media_type, &bytes);
         let name = format!("{action} {}", descriptor.digest);
         let _step = Step::start(&self.context.progress, name);
-        self.context.content.put(&bytes)?;
+        self.context.put(bytes).await?;
         Ok(descriptor)
     }
 }

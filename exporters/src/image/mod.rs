@@ -22,4 +22,4 @@ pub(crate) use archive::ArchiveFormat;
 pub(crate) use image_exporter::ImageExporter;
 pub(crate) use image_exporter::registry_for;
 pub(crate) use names::parse_name;
-pub(crate) use options::take_compression;
+pub(crate) use options::take_packing;

@@ -8,15 +8,14 @@ use crate::annotations::Annotations;
 use crate::annotations::is_annotation;
 use crate::attrs::Attrs;
 use crate::epoch::EpochOption;
+use crate::pack::Packing;
 
 /// How an image is committed.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct CommitOptions {
     /// Comma list of references; `*` = take it from the result.
     pub(crate) name: String,
-    pub(crate) compression: Compression,
-    /// Convert layers that have another compression too (row CMP-03).
-    pub(crate) force_compression: bool,
+    pub(crate) packing: Packing,
     /// Write Docker's media types instead of OCI's.
     pub(crate) docker_types: bool,
     pub(crate) epoch: EpochOption,
@@ -30,13 +29,12 @@ impl CommitOptions {
         for (key, value) in attrs.take_matching(is_annotation) {
             annotations.add(&key, &value)?;
         }
-        let (compression, force_compression) = take_compression(attrs)?;
+        let packing = take_packing(attrs)?;
         let oci_types = attrs.take_bool("oci-mediatypes", None)?;
         let oci_artifact = attrs.take_bool("oci-artifact", None)?;
         let options = Self {
             name: attrs.take("name").unwrap_or_default(),
-            compression,
-            force_compression,
+            packing,
             docker_types: oci_types == Some(false),
             epoch: EpochOption::take(attrs)?,
             annotations,
@@ -59,7 +57,7 @@ impl CommitOptions {
                 "exporter option \"{option}\" conflicts with \"oci-mediatypes=false\""
             ))
         };
-        if self.docker_types && matches!(self.compression, Compression::Zstd(_)) {
+        if self.docker_types && matches!(self.packing.compression, Compression::Zstd(_)) {
             return Err(conflict("compression=zstd"));
         }
         if self.docker_types && oci_artifact == Some(true) {
@@ -92,7 +90,7 @@ impl CommitOptions {
 }
 
 /// Takes what says how layers are compressed, and whether those that are get converted (row CMP-03).
-pub(crate) fn take_compression(attrs: &mut Attrs) -> Result<(Compression, bool), ExportError> {
+pub(crate) fn take_packing(attrs: &mut Attrs) -> Result<Packing, ExportError> {
     let compression = match attrs.take("compression").as_deref() {
         None => Compression::default(),
         Some("estargz") => {
@@ -112,13 +110,14 @@ pub(crate) fn take_compression(attrs: &mut Attrs) -> Result<(Compression, bool),
         })?,
     };
     let Some(level) = attrs.take("compression-level") else {
-        return Ok((compression, force));
+        return Ok(Packing { compression, force });
     };
     let level: i32 = level.parse().map_err(|_| {
         let reason = format!("non-integer value {level} specified for compression-level");
         ExportError::BadAttribute(reason)
     })?;
-    Ok((compression.with_level(level), force))
+    let compression = compression.with_level(level);
+    Ok(Packing { compression, force })
 }
 
 #[cfg(test)]
@@ -172,11 +171,11 @@ mod tests {
     #[test]
     fn defaults_and_levels() {
         let options = take("").expect("is allowed");
-        assert_eq!(options.compression, Compression::Gzip(6));
-        assert!(!options.docker_types && !options.force_compression);
+        assert_eq!(options.packing.compression, Compression::Gzip(6));
+        assert!(!options.docker_types && !options.packing.force);
         let options = take("compression=zstd;compression-level=19;force-compression=");
         let options = options.expect("is allowed");
-        assert_eq!(options.compression, Compression::Zstd(19));
-        assert!(options.force_compression);
+        assert_eq!(options.packing.compression, Compression::Zstd(19));
+        assert!(options.packing.force);
     }
 }

@@ -9,6 +9,7 @@ use lamina_content::media_type;
 use lamina_registry::ImageReference;
 use lamina_registry::RegistryClient;
 use lamina_registry::RegistryError;
+use lamina_types::CancelToken;
 
 use super::commit::Committed;
 use crate::ExportContext;
@@ -81,7 +82,9 @@ async fn push_manifest(
     registry: &RegistryClient,
     context: &ExportContext,
 ) -> Result<(), Box<RegistryError>> {
-    let bytes = context.content.read(&manifest.digest, MAX_METADATA_BYTES);
+    let (content, digest) = (context.content.clone(), manifest.digest);
+    let read = move |_: &CancelToken| content.read(&digest, MAX_METADATA_BYTES);
+    let bytes = context.blocking.run(&context.cancel, read).await;
     let bytes = bytes.map_err(RegistryError::from)?;
     let kind = &manifest.media_type;
     registry
