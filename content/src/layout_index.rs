@@ -19,12 +19,10 @@ use crate::ContentError;
 use crate::Descriptor;
 use crate::Index;
 use crate::MAX_METADATA_BYTES;
+use crate::OCI_LAYOUT;
 use crate::REF_NAME;
 use crate::media_type;
 use crate::serde_go::to_go_json;
-
-/// What the file `oci-layout` holds.
-const MARKER: &[u8] = b"{\"imageLayoutVersion\":\"1.0.0\"}";
 
 /// Returns what the layout in `dir` has under `tag`; `None` also if there is no layout.
 ///
@@ -67,7 +65,7 @@ pub fn set_tag(dir: &Path, tag: &str, mut manifest: Descriptor) -> Result<(), Co
     if marker.exists() {
         return Ok(());
     }
-    replace(&marker, MARKER)
+    replace(&marker, OCI_LAYOUT.as_bytes())
 }
 
 fn empty_index() -> Value {
