@@ -115,24 +115,6 @@ fn cache((kind, attrs): &(String, BTreeMap<String, String>)) -> control::CacheOp
     }
 }
 
-/// Makes up the name of a build: 25 letters and digits, as stock clients do.
-pub(crate) fn fresh_id() -> String {
-    let mut bytes = [0; 16];
-    if rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty()).is_err() {
-        // No random numbers: the time is as good, for one client.
-        let now = std::time::SystemTime::UNIX_EPOCH.elapsed();
-        bytes = now.map_or(0, |elapsed| elapsed.as_nanos()).to_le_bytes();
-    }
-    let mut rest = u128::from_le_bytes(bytes);
-    let mut id = String::with_capacity(25);
-    for _ in 0..25 {
-        let digit = u32::try_from(rest % 36).unwrap_or_default();
-        id.extend(char::from_digit(digit, 36));
-        rest /= 36;
-    }
-    id
-}
-
 #[cfg(test)]
 mod tests {
     use lamina_session::LocalSession;
@@ -160,12 +142,5 @@ mod tests {
         assert_eq!(wire.exporters.len(), 3);
         assert_eq!(wire.session, request.session.id());
         assert_eq!(request.mirrored(), BTreeSet::from([0]));
-    }
-
-    #[test]
-    fn fresh_ids_differ() {
-        let (a, b) = (fresh_id(), fresh_id());
-        assert_eq!(a.len(), 25);
-        assert_ne!(a, b);
     }
 }

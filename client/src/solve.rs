@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use lamina_proto::control;
 use lamina_proto::gateway;
+use lamina_session::fresh_id;
 use lamina_types::CancelToken;
 use lamina_types::Cancelled;
 use tokio::sync::mpsc;
@@ -21,7 +22,6 @@ use crate::BuildRequest;
 use crate::Client;
 use crate::ClientError;
 use crate::Gateway;
-use crate::request::fresh_id;
 use crate::session_server;
 
 /// Progress may lag behind: how long after the last event of a build that has ended it is given up.

@@ -1,11 +1,13 @@
-//! Ids of sessions.
+//! Ids of sessions and builds.
 
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 use std::time::SystemTime;
 
-/// 25 letters and digits, as BuildKit's clients make them: enough to be unique, and not a secret.
-pub(super) fn fresh() -> String {
+/// Makes up an id: 25 letters and digits, as BuildKit's clients make them. Enough to be unique, and
+/// not a secret.
+#[must_use]
+pub fn fresh_id() -> String {
     let mut bytes = [0; 16];
     if rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty()).is_err() {
         bytes = fallback_number().to_le_bytes();
@@ -28,4 +30,18 @@ fn fallback_number() -> u128 {
         .map_or(0, |elapsed| elapsed.as_nanos());
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
     nanoseconds << 48 | u128::from(std::process::id()) << 16 | u128::from(count & 0xffff)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fresh_ids_differ() {
+        let (a, b) = (fresh_id(), fresh_id());
+        assert!([&a, &b].iter().all(|id| id.len() == 25), "{a} {b}");
+        assert!(a.bytes().all(|byte| byte.is_ascii_alphanumeric()), "{a}");
+        assert_ne!(a, b);
+        assert_ne!(fallback_number(), fallback_number());
+    }
 }

@@ -24,10 +24,12 @@
 //! ```
 
 mod blobs;
+mod content;
 mod credentials;
 mod docker_config;
 mod error;
 pub mod host;
+mod id;
 mod local;
 mod manager;
 mod pipe;
@@ -39,9 +41,12 @@ mod transfer;
 
 pub use blobs::BlobReader;
 pub use blobs::BlobStore;
+pub use content::read_answers;
+pub use content::read_range;
 pub use credentials::Credentials;
 pub use docker_config::DockerConfig;
 pub use error::SessionError;
+pub use id::fresh_id;
 pub use local::LocalSession;
 pub use local::LocalSessionBuilder;
 pub use manager::CONNECTION_WINDOW_BYTES;

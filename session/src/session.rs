@@ -72,6 +72,11 @@ pub enum DirectoryTarget {
     Remote(FileSender),
 }
 
+/// How names of layouts and caches begin on the wire, and what the other store is called.
+const LAYOUT_PREFIX: &str = "oci:";
+const CACHE_PREFIX: &str = "local:";
+const EXPORT_NAME: &str = "export";
+
 /// A store of blobs at the client (row SVC-19).
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum StoreId {
@@ -81,6 +86,30 @@ pub enum StoreId {
     Cache(String),
     /// Where an image is exported as separate blobs.
     Export,
+}
+
+impl StoreId {
+    /// Returns what the store is called between daemon and client.
+    #[must_use]
+    pub fn wire_name(&self) -> String {
+        match self {
+            Self::Layout(name) => format!("{LAYOUT_PREFIX}{name}"),
+            Self::Cache(name) => format!("{CACHE_PREFIX}{name}"),
+            Self::Export => EXPORT_NAME.to_owned(),
+        }
+    }
+
+    /// Returns the store with that [`wire_name`](Self::wire_name); `None` if there can be none.
+    #[must_use]
+    pub fn from_wire_name(name: &str) -> Option<Self> {
+        if let Some(layout) = name.strip_prefix(LAYOUT_PREFIX) {
+            return Some(Self::Layout(layout.to_owned()));
+        }
+        if let Some(cache) = name.strip_prefix(CACHE_PREFIX) {
+            return Some(Self::Cache(cache.to_owned()));
+        }
+        (name == EXPORT_NAME).then_some(Self::Export)
+    }
 }
 
 /// What a client needs to fetch a bearer token itself (row SVC-12).
@@ -210,4 +239,25 @@ pub trait Session: Send + Sync {
         exporter: usize,
         by_platform: bool,
     ) -> Result<DirectoryTarget, SessionError>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stores_have_a_name_on_the_wire() {
+        for (store, name) in [
+            (StoreId::Layout("a:b".to_owned()), "oci:a:b"),
+            (StoreId::Layout(String::new()), "oci:"),
+            (StoreId::Cache("/x".to_owned()), "local:/x"),
+            (StoreId::Export, "export"),
+        ] {
+            assert_eq!(store.wire_name(), name);
+            assert_eq!(StoreId::from_wire_name(name), Some(store));
+        }
+        for name in ["", "oci", "x:y", "export2", "Export"] {
+            assert_eq!(StoreId::from_wire_name(name), None, "{name}");
+        }
+    }
 }

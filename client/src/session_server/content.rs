@@ -7,20 +7,18 @@
 use std::pin::Pin;
 use std::sync::Arc;
 
-use bytes::Bytes;
-use bytes::BytesMut;
 use futures_util::Stream;
 use lamina_proto::content;
 use lamina_proto::content::WriteAction;
 use lamina_proto::content::WriteContentRequest;
 use lamina_proto::content::WriteContentResponse;
 use lamina_proto::content::content_server::Content;
-use lamina_session::BlobReader;
 use lamina_session::BlobStore;
 use lamina_session::SessionError;
 use lamina_session::StoreId;
+use lamina_session::read_answers;
+use lamina_session::read_range;
 use lamina_types::Digest;
-use tokio::io::AsyncReadExt as _;
 use tokio::io::AsyncWriteExt as _;
 use tokio::io::DuplexStream;
 use tokio::sync::mpsc;
@@ -41,7 +39,7 @@ use super::offer::Offer;
 /// Says which store is meant.
 const STORE_KEY: &str = "buildkit-attachable-store-id";
 
-/// Size of a message: stock daemons take up to 4 MiB.
+/// Data between a message and the store.
 const PIECE_BYTES: usize = 1 << 20;
 
 type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
@@ -49,16 +47,12 @@ type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 impl Offer {
     async fn store(&self, metadata: &MetadataMap) -> Result<Arc<dyn BlobStore>, Status> {
         let name = metadata::first(metadata, STORE_KEY);
-        let id = match (name.strip_prefix("oci:"), name.strip_prefix("local:")) {
-            (Some(layout), _) => StoreId::Layout(layout.to_owned()),
-            (_, Some(cache)) => StoreId::Cache(cache.to_owned()),
-            _ if name == "export" => StoreId::Export,
-            _ if name.is_empty() => {
-                let text = format!("request lacks metadata {STORE_KEY:?}");
-                return Err(Status::invalid_argument(text));
-            }
-            _ => return Err(Status::not_found(format!("unknown store {name}"))),
-        };
+        if name.is_empty() {
+            let text = format!("request lacks metadata {STORE_KEY:?}");
+            return Err(Status::invalid_argument(text));
+        }
+        let unknown = || Status::not_found(format!("unknown store {name}"));
+        let id = StoreId::from_wire_name(&name).ok_or_else(unknown)?;
         self.session.blobs(&id).await.map_err(status)
     }
 }
@@ -93,18 +87,9 @@ impl Content for Offer {
         let digest = parse(&request.digest)?;
         let size = store.size(&digest).await.map_err(status)?;
         let size = size.ok_or_else(|| missing(&digest))?;
-        let (offset, length) = range(&request, size)?;
-        let reader = store.read(&digest, offset).await.map_err(status)?;
-        let pieces = futures_util::stream::try_unfold(
-            (reader.take(length), request.offset),
-            async |(mut reader, offset)| {
-                let data = next_piece(&mut reader).await?;
-                let next = offset + i64::try_from(data.len()).unwrap_or(i64::MAX);
-                let piece = content::ReadContentResponse { offset, data };
-                Ok((!piece.data.is_empty()).then_some((piece, (reader, next))))
-            },
-        );
-        Ok(Response::new(Box::pin(pieces)))
+        let range = read_range(&request, size)?;
+        let reader = store.read(&digest, range.start).await.map_err(status)?;
+        Ok(Response::new(Box::pin(read_answers(reader, range))))
     }
 
     type WriteStream = Answers<WriteContentResponse>;
@@ -182,26 +167,6 @@ fn missing(digest: &Digest) -> Status {
 
 fn no_ingest(name: &str) -> Status {
     Status::not_found(format!("ref {name}: not found"))
-}
-
-/// Returns offset and length of what is read; size 0 is all that follows.
-fn range(request: &content::ReadContentRequest, size: u64) -> Result<(u64, u64), Status> {
-    let refused = || Status::out_of_range(format!("read past object length {size} bytes"));
-    let offset = u64::try_from(request.offset).map_err(|_| refused())?;
-    let length = u64::try_from(request.size).map_err(|_| refused())?;
-    let rest = size.checked_sub(offset).ok_or_else(refused)?;
-    match length {
-        0 => Ok((offset, rest)),
-        length if length <= rest => Ok((offset, length)),
-        _ => Err(refused()),
-    }
-}
-
-async fn next_piece(reader: &mut tokio::io::Take<BlobReader>) -> Result<Bytes, Status> {
-    let mut piece = BytesMut::with_capacity(PIECE_BYTES);
-    let read = reader.read_buf(&mut piece).await;
-    read.map_err(|error| Status::unknown(error.to_string()))?;
-    Ok(piece.freeze())
 }
 
 /// A blob on its way into a store.

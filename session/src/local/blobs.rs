@@ -47,11 +47,8 @@ const LAYOUT_TEXT: &str = r#"{"imageLayoutVersion":"1.0.0"}"#;
 pub(super) fn not_offered(store: &StoreId) -> SessionError {
     match store {
         StoreId::Layout(name) => SessionError::NoSuchLayout { name: name.clone() },
-        StoreId::Cache(name) => SessionError::NoSuchStore {
-            id: format!("local:{name}"),
-        },
-        StoreId::Export => SessionError::NoSuchStore {
-            id: "export".to_owned(),
+        StoreId::Cache(_) | StoreId::Export => SessionError::NoSuchStore {
+            id: store.wire_name(),
         },
     }
 }

@@ -8,13 +8,13 @@ use bytes::Bytes;
 use tokio::io::AsyncRead;
 
 use super::LocalSession;
-use super::id;
 use super::sockets;
 use super::upload;
 use super::upload::Upload;
 use crate::DockerConfig;
 use crate::LocalOwner;
 use crate::StoreId;
+use crate::fresh_id;
 use crate::secret::SecretSource;
 use crate::target::Target;
 
@@ -160,6 +160,6 @@ impl LocalSessionBuilder {
     /// Finishes the session under a fresh id.
     #[must_use]
     pub fn build(self) -> LocalSession {
-        LocalSession::new(id::fresh(), self)
+        LocalSession::new(fresh_id(), self)
     }
 }

@@ -5,7 +5,6 @@
 
 mod blobs;
 mod builder;
-mod id;
 mod sockets;
 mod upload;
 

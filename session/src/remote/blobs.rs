@@ -50,7 +50,7 @@ pub(super) struct RemoteBlobs {
 
 impl RemoteBlobs {
     pub(super) fn new(link: Link, store: &StoreId) -> Result<Self, SessionError> {
-        let store = wire_name(store);
+        let store = store.wire_name();
         if !store.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
             return Err(SessionError::NoSuchStore { id: store });
         }
@@ -95,15 +95,6 @@ impl RemoteBlobs {
         let call = client.abort(self.request(AbortRequest { r#ref: reference }));
         // What failed is being reported already.
         drop(self.link.call(call).await);
-    }
-}
-
-/// What stores are called between daemon and client.
-fn wire_name(store: &StoreId) -> String {
-    match store {
-        StoreId::Layout(name) => format!("oci:{name}"),
-        StoreId::Cache(name) => format!("local:{name}"),
-        StoreId::Export => "export".to_owned(),
     }
 }
 
