@@ -43,6 +43,7 @@ pub fn make_node(stat: &Stat, parent: impl AsFd, name: &[u8]) -> rustix::io::Res
 #[cfg(test)]
 mod tests {
     use std::fs::File;
+    use std::io::Write as _;
     use std::path::Path;
 
     use rustix::fs::IFlags;
@@ -73,7 +74,8 @@ mod tests {
         let open = File::open(dir.path()).expect("opens");
         let flags = ioctl_getflags(&open).unwrap_or(IFlags::empty());
         if let Err(error) = ioctl_setflags(&open, flags | IFlags::IMMUTABLE) {
-            println!("skipped: directories cannot be made immutable here: {error}");
+            let reason = "directories cannot be made immutable here";
+            writeln!(std::io::stderr(), "skipped: {reason}: {error}").expect("is open");
             return;
         }
         let made = [FileKind::Fifo, FileKind::CharDevice].map(|kind| make(kind, dir.path()));
