@@ -9,7 +9,9 @@ use tokio::io::AsyncRead;
 use tokio::io::AsyncWrite;
 
 use crate::BlobStore;
+use crate::ChosenExporter;
 use crate::Credentials;
+use crate::ExportableResult;
 use crate::FileReceiver;
 use crate::FileSender;
 use crate::FileTarget;
@@ -239,6 +241,29 @@ pub trait Session: Send + Sync {
         exporter: usize,
         by_platform: bool,
     ) -> Result<DirectoryTarget, SessionError>;
+
+    /// Asks which exporters to run beside those of the request (row SVC-18). They come after those
+    /// in number. A client that does not choose gives none.
+    ///
+    /// # Errors
+    /// If the client tried to choose and failed.
+    async fn find_exporters(
+        &self,
+        _result: &ExportableResult,
+    ) -> Result<Vec<ChosenExporter>, SessionError> {
+        Ok(Vec::new())
+    }
+
+    /// Tells a client that chooses exporters what all of them have answered (row SVC-18).
+    ///
+    /// # Errors
+    /// What the client has against it; the build has then failed.
+    async fn finalize_export(
+        &self,
+        _response: &BTreeMap<String, String>,
+    ) -> Result<(), SessionError> {
+        Ok(())
+    }
 }
 
 #[cfg(test)]

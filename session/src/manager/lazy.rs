@@ -10,9 +10,11 @@ use tokio::io::AsyncRead;
 use super::SESSION_WAIT;
 use super::SessionManager;
 use crate::BlobStore;
+use crate::ChosenExporter;
 use crate::Credentials;
 use crate::DirectoryTarget;
 use crate::Duplex;
+use crate::ExportableResult;
 use crate::FileTarget;
 use crate::LocalFiles;
 use crate::LocalRequest;
@@ -112,6 +114,20 @@ impl Session for LazySession {
         let session = self.session().await?;
         session.directory_target(exporter, by_platform).await
     }
+
+    async fn find_exporters(
+        &self,
+        result: &ExportableResult,
+    ) -> Result<Vec<ChosenExporter>, SessionError> {
+        self.session().await?.find_exporters(result).await
+    }
+
+    async fn finalize_export(
+        &self,
+        response: &BTreeMap<String, String>,
+    ) -> Result<(), SessionError> {
+        self.session().await?.finalize_export(response).await
+    }
 }
 
 /// What a build without a session has: registries are anonymous, all else is refused in the words
@@ -177,6 +193,13 @@ impl Session for NoSession {
     }
 
     async fn directory_target(&self, _: usize, _: bool) -> Result<DirectoryTarget, SessionError> {
+        Err(not_connected())
+    }
+
+    async fn find_exporters(
+        &self,
+        _: &ExportableResult,
+    ) -> Result<Vec<ChosenExporter>, SessionError> {
         Err(not_connected())
     }
 }

@@ -7,6 +7,7 @@
 //! | credentials and tokens | `Auth` |
 //! | secrets, agents, uploads | `Secrets`, `SSH`, `Upload` |
 //! | stores of blobs | `Content` with the store's name as metadata |
+//! | further exporters | `Exporter`, after the build |
 //!
 //! `Unimplemented` means that the client does not offer a service; that is an answer and no failure
 //! (row ERR-19). Only directories and results are announced by the client when it connects, and not
@@ -16,6 +17,7 @@ mod archive;
 mod auth;
 mod blobs;
 mod codec;
+mod exporters;
 mod files;
 mod link;
 mod metadata;
@@ -34,9 +36,11 @@ use tonic::Code;
 use tonic::transport::Channel;
 
 use crate::BlobStore;
+use crate::ChosenExporter;
 use crate::Credentials;
 use crate::DirectoryTarget;
 use crate::Duplex;
+use crate::ExportableResult;
 use crate::FileTarget;
 use crate::LocalFiles;
 use crate::LocalRequest;
@@ -167,6 +171,20 @@ impl Session for RemoteSession {
     ) -> Result<DirectoryTarget, SessionError> {
         self.check_targets()?;
         files::send(&self.link, exporter).map(DirectoryTarget::Remote)
+    }
+
+    async fn find_exporters(
+        &self,
+        result: &ExportableResult,
+    ) -> Result<Vec<ChosenExporter>, SessionError> {
+        exporters::find(&self.link, result).await
+    }
+
+    async fn finalize_export(
+        &self,
+        response: &BTreeMap<String, String>,
+    ) -> Result<(), SessionError> {
+        exporters::finalize(&self.link, response).await
     }
 }
 
