@@ -42,6 +42,7 @@ pub use builds::BuildRequest;
 pub use builds::BuildSource;
 pub use builds::ExportRequest;
 pub use builds::NoSuchBuild;
+pub use builds::ReferenceNames;
 pub use content::BlobReader;
 pub use engine::Engine;
 pub use error::OpenError;

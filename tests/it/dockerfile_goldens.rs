@@ -418,6 +418,7 @@ impl Bench {
             id: String::new(),
             cache_imports: Vec::new(),
             cache_exports: Vec::new(),
+            session_exporters: None,
             policy: None,
             internal: false,
             source: BuildSource::Frontend {

@@ -68,9 +68,13 @@ pub(super) fn inject_epoch(request: &mut BuildRequest) {
     }
 }
 
-/// Makes the exporters, so that wrong attributes are refused before anything runs.
-pub(super) fn parse(requests: &[ExportRequest]) -> Result<Vec<Box<dyn Exporter>>, BuildError> {
-    let exporters = requests.iter().enumerate().map(|(index, request)| {
+/// Makes the exporters from number `first` on, so that wrong attributes are refused before anything
+/// runs.
+pub(super) fn parse(
+    requests: &[ExportRequest],
+    first: usize,
+) -> Result<Vec<Box<dyn Exporter>>, BuildError> {
+    let exporters = (first..).zip(requests).map(|(index, request)| {
         lamina_exporters::parse(&request.kind, &request.attrs, index).map_err(build_error)
     });
     exporters.collect()
@@ -115,14 +119,18 @@ async fn run_one(
 }
 
 fn build_error(error: ExportError) -> BuildError {
-    let code = match &error {
-        ExportError::Cancelled(_) => return BuildError::cancelled(),
-        // A wait for the client is over (row NET-14).
-        ExportError::Session(SessionError::NotConnected { .. }) => Some(DEADLINE_EXCEEDED),
-        _ => None,
-    };
+    match error {
+        ExportError::Cancelled(_) => BuildError::cancelled(),
+        ExportError::Session(error) => session_error(error),
+        other => BuildError::new(other.to_string()),
+    }
+}
+
+/// A wait for the client that is over has a code of its own (row NET-14).
+pub(super) fn session_error(error: SessionError) -> BuildError {
+    let is_over = matches!(error, SessionError::NotConnected { .. });
     BuildError {
-        code,
+        code: is_over.then_some(DEADLINE_EXCEEDED),
         ..BuildError::new(error.to_string())
     }
 }

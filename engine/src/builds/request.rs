@@ -11,6 +11,8 @@ use lamina_proto::pb;
 use lamina_proto::sourcepolicy::Policy;
 use lamina_session::Session;
 
+use super::ReferenceNames;
+
 /// What to build, for whom, and where to put it (section 2.1).
 pub struct BuildRequest {
     /// The client's name for the build: others find it by that (row CSOL-01). Empty = one is made up.
@@ -20,6 +22,9 @@ pub struct BuildRequest {
     /// Where the result goes, by index: sessions know the targets by it (row CSOL-09). None = the
     /// result stays in the cache.
     pub exports: Vec<ExportRequest>,
+    /// The client may add exporters when it knows the result, whose references get these ids
+    /// (row CSOL-18). None = it is not asked.
+    pub session_exporters: Option<ReferenceNames>,
     /// Caches to look in (row CSOL-12).
     pub cache_imports: Vec<CacheOption>,
     /// Caches to write (row CSOL-11).
@@ -44,6 +49,7 @@ impl BuildRequest {
             id: String::new(),
             source,
             exports: Vec::new(),
+            session_exporters: None,
             cache_imports: Vec::new(),
             cache_exports: Vec::new(),
             policy: None,

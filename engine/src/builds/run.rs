@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use futures_util::FutureExt as _;
 use futures_util::future::try_join_all;
+use lamina_exporters::ExportContext;
 use lamina_exporters::ExportInput;
 use lamina_exporters::ExportRefs;
 use lamina_llb::Build;
@@ -29,6 +30,7 @@ use super::BuildRequest;
 use super::BuildSource;
 use super::ExportResponses;
 use super::export;
+use super::late::LateExports;
 use super::live::Registration;
 use super::running::RunningBuild;
 use crate::Engine;
@@ -141,25 +143,19 @@ impl Engine {
         events: UnboundedSender<Event>,
         cancel: CancelToken,
     ) -> Result<(BuildOutcome, ExportResponses), BuildError> {
-        let entitlements = self.grant(request.entitlements)?;
+        request.entitlements = self.grant(request.entitlements)?;
         export::inject_epoch(&mut request);
-        let exporters = export::parse(&request.exports)?;
+        let mut exporters = export::parse(&request.exports, 0)?;
         Build::check_cache_exports(&request.cache_exports)?;
         let context = self.export_context(&request.session, &cancel);
-        let options = BuildOptions {
-            session: Arc::clone(&request.session),
-            entitlements,
-            events,
-            cancel,
-        };
-        let build = Build::start(&self.0.services, &self.0.solver, options);
-        build.set_policies(request.policy.into_iter().collect())?;
-        build.import_caches(&request.cache_imports, &context).await;
+        let late = LateExports::new(&request, &cancel);
+        let build = self.start(&request, events, &context).await?;
         let result = produce(&build, request.source, request.no_cache).await?;
         let mut input = ExportInput {
             refs: evaluate(&build, &result.refs).await?,
             metadata: result.metadata.clone(),
         };
+        exporters.extend(export::parse(&late.find(&result).await?, exporters.len())?);
         let inline = build.inline_cache(&result, &request.cache_exports).await?;
         input.metadata.extend(inline);
         // Registries take images and caches at the same time (row CSOL-24).
@@ -168,11 +164,32 @@ impl Engine {
             build.export_caches(&result, &request.cache_exports, &context),
         )?;
         responses.others.extend(cache);
+        let exporter_response = responses.merged();
+        late.finalize(&exporter_response).await?;
         let outcome = BuildOutcome {
-            exporter_response: responses.merged(),
+            exporter_response,
             result,
         };
         Ok((outcome, responses))
+    }
+
+    /// Starts the build, with the caches that it may look in.
+    async fn start(
+        &self,
+        request: &BuildRequest,
+        events: UnboundedSender<Event>,
+        context: &ExportContext,
+    ) -> Result<Build, BuildError> {
+        let options = BuildOptions {
+            session: Arc::clone(&request.session),
+            entitlements: request.entitlements,
+            events,
+            cancel: context.cancel.clone(),
+        };
+        let build = Build::start(&self.0.services, &self.0.solver, options);
+        build.set_policies(request.policy.clone().into_iter().collect())?;
+        build.import_caches(&request.cache_imports, context).await;
+        Ok(build)
     }
 
     /// Returns what the build may ask of the host; clients know the words (row CSOL-14).
