@@ -16,6 +16,7 @@ use tonic::Status;
 
 use super::caches;
 use crate::ServerOptions;
+use crate::gateway;
 use crate::gateway::Builds;
 use crate::gateway::ClientFrontend;
 use crate::status;
@@ -56,32 +57,42 @@ fn build_request(
     let exports = exports(&request);
     let id = request.r#ref.clone();
     let (policy, internal) = (request.source_policy.clone(), request.internal);
+    let driver = driver(builds, &request);
+    let chooses = request.enable_session_exporter;
+    let session_exporters = chooses.then(|| gateway::reference_names(driver.clone()));
     Ok(BuildRequest {
         id,
         exports,
+        session_exporters,
         cache_imports: caches::imports(&caches),
         cache_exports: caches::exports(&caches)?,
         policy,
         internal,
         entitlements,
-        ..BuildRequest::new(source(builds, request)?, session)
+        ..BuildRequest::new(source(driver, request)?, session)
     })
 }
 
+/// Returns the client as the frontend of its build, if it is to drive that (row CSOL-03).
+fn driver(builds: &Builds, request: &control::SolveRequest) -> Option<Arc<ClientFrontend>> {
+    let drives = request.frontend.is_empty() && request.definition.is_none();
+    let has_name = !request.r#ref.is_empty();
+    (drives && has_name).then(|| Arc::new(ClientFrontend::new(builds.clone(), &request.r#ref)))
+}
+
 /// Chooses what makes the result (rows CSOL-02 to CSOL-05).
-fn source(builds: &Builds, request: control::SolveRequest) -> Result<BuildSource, BuildError> {
+fn source(
+    driver: Option<Arc<ClientFrontend>>,
+    request: control::SolveRequest,
+) -> Result<BuildSource, BuildError> {
     let definition = request.definition;
     if request.frontend.is_empty() {
         if let Some(definition) = definition {
             return Ok(BuildSource::Definition(definition));
         }
-        if request.r#ref.is_empty() {
-            let unnamed = "a build without definition and frontend needs a ref";
-            return Err(BuildError::new(unnamed));
-        }
-        let frontend = ClientFrontend::new(builds.clone(), request.r#ref);
+        let unnamed = "a build without definition and frontend needs a ref";
         return Ok(BuildSource::Client {
-            frontend: Arc::new(frontend),
+            frontend: driver.ok_or_else(|| BuildError::new(unnamed))?,
             options: request.frontend_attrs,
             inputs: request.frontend_inputs,
         });

@@ -3,17 +3,21 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use lamina_engine::ReferenceNames;
 use lamina_llb::Bridge;
 use lamina_llb::BuildError;
 use lamina_llb::BuildResult;
 use lamina_llb::Frontend;
+use lamina_llb::ResultRefs;
 use tokio::sync::watch;
 use tonic::Code;
 
 use super::DrivenBuild;
+use super::references::References;
 
 /// How long a call waits for the build that it names: clients start both at once (row NET-08).
 const REGISTRATION_WAIT: Duration = Duration::from_secs(3);
@@ -58,11 +62,12 @@ impl Builds {
 
     fn register(&self, id: &str, build: Arc<DrivenBuild>) -> Registration {
         self.0.send_modify(|builds| {
-            builds.insert(id.to_owned(), build);
+            builds.insert(id.to_owned(), Arc::clone(&build));
         });
         Registration {
             builds: self.clone(),
             id: id.to_owned(),
+            build,
         }
     }
 }
@@ -71,6 +76,7 @@ impl Builds {
 struct Registration {
     builds: Builds,
     id: String,
+    build: Arc<DrivenBuild>,
 }
 
 impl Drop for Registration {
@@ -85,10 +91,12 @@ impl Drop for Registration {
 }
 
 /// A frontend that is the client itself: it calls LLBBridge with the id of its build until it
-/// returns (row CSOL-03).
+/// returns (row CSOL-03), and may go on to read as long as this is kept (row SVC-18).
 pub(crate) struct ClientFrontend {
     builds: Builds,
     id: String,
+    /// Set once the build runs, of which there is one.
+    running: OnceLock<Registration>,
 }
 
 impl ClientFrontend {
@@ -97,15 +105,34 @@ impl ClientFrontend {
         Self {
             builds,
             id: id.into(),
+            running: OnceLock::new(),
         }
+    }
+
+    /// Returns ids under which the client can read these references; none before the build runs.
+    pub(crate) fn names(&self, refs: &ResultRefs) -> Vec<String> {
+        let running = self.running.get();
+        running.map_or_else(Vec::new, |running| running.build.references.names(refs))
+    }
+}
+
+/// Returns what names the references of a result for a client that chooses exporters. It keeps the
+/// build in reach of the client that drives it; others get names and have no calls to use them in
+/// (row SVC-18).
+pub(crate) fn reference_names(driver: Option<Arc<ClientFrontend>>) -> ReferenceNames {
+    match driver {
+        Some(driver) => ReferenceNames::new(move |refs| driver.names(refs)),
+        None => ReferenceNames::new(|refs| References::new().names(refs)),
     }
 }
 
 #[async_trait]
 impl Frontend for ClientFrontend {
     async fn build(&self, bridge: Arc<dyn Bridge>) -> Result<BuildResult, BuildError> {
-        let build = Arc::new(DrivenBuild::new(bridge));
-        let _registration = self.builds.register(&self.id, Arc::clone(&build));
-        build.outcome().wait().await
+        let running = self.running.get_or_init(|| {
+            let build = Arc::new(DrivenBuild::new(bridge));
+            self.builds.register(&self.id, build)
+        });
+        running.build.outcome().wait().await
     }
 }

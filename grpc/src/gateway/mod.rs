@@ -24,6 +24,7 @@ mod solve;
 
 pub(crate) use builds::Builds;
 pub(crate) use builds::ClientFrontend;
+pub(crate) use builds::reference_names;
 pub use pipe::PipeServer;
 pub(crate) use service::GatewayService;
 

@@ -12,6 +12,7 @@ use std::sync::PoisonError;
 
 use lamina_llb::BuildError;
 use lamina_llb::Reference;
+use lamina_llb::ResultRefs;
 use lamina_llb::SolveFailure;
 
 use crate::status::FailureIds;
@@ -42,6 +43,14 @@ impl References {
     /// Returns a new id for `reference`; none (scratch) is the empty id.
     pub(super) fn add(&self, reference: Option<&Reference>) -> String {
         self.add_to(&mut self.table(), reference)
+    }
+
+    /// Returns new ids for all that a result consists of; scratch has none (row SVC-18).
+    pub(super) fn names(&self, refs: &ResultRefs) -> Vec<String> {
+        let references = refs.iter().filter_map(|(_, reference)| reference);
+        references
+            .map(|reference| self.add(Some(reference)))
+            .collect()
     }
 
     fn add_to(&self, table: &mut Table, reference: Option<&Reference>) -> String {

@@ -19,7 +19,7 @@ use crate::daemon::daemon;
 use crate::harness::Outcome;
 
 /// A call for the build `id`.
-fn call<T>(id: &str, message: T) -> Request<T> {
+pub(crate) fn call<T>(id: &str, message: T) -> Request<T> {
     let mut request = Request::new(message);
     let id = id.parse().expect("a value");
     request
@@ -28,7 +28,7 @@ fn call<T>(id: &str, message: T) -> Request<T> {
     request
 }
 
-fn driven(id: &str) -> control::SolveRequest {
+pub(crate) fn driven(id: &str) -> control::SolveRequest {
     control::SolveRequest {
         r#ref: id.to_owned(),
         ..control::SolveRequest::default()
@@ -70,7 +70,7 @@ pub(crate) fn file(path: &str, data: &[u8]) -> pb::Definition {
     }
 }
 
-async fn solve(client: &mut LlbBridgeClient<Channel>, id: &str, data: &[u8]) -> String {
+pub(crate) async fn solve(client: &mut LlbBridgeClient<Channel>, id: &str, data: &[u8]) -> String {
     let request = gateway::SolveRequest {
         definition: Some(file("/f", data)),
         allow_result_return: true,

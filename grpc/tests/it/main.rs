@@ -7,6 +7,7 @@ mod bridge;
 mod control;
 mod daemon;
 mod driven;
+mod exporters;
 mod gateway;
 #[path = "../../../llb/tests/it/harness.rs"]
 mod harness;
@@ -52,6 +53,9 @@ const TESTS: &[Test] = tests![
     driven::calls_may_come_before_the_build,
     driven::unknown_builds_are_not_found,
     driven::a_dropped_call_ends_the_build,
+    exporters::clients_add_exporters_to_what_they_know,
+    exporters::clients_may_have_no_exporters,
+    exporters::only_those_who_want_it_are_asked,
     hostile::odd_bytes_harm_nobody,
     hostile::odd_bytes_on_a_pipe_harm_nobody,
 ];

@@ -57,7 +57,9 @@ fn the_built_in_frontend_is_taken_for_its_name() {
 /// Rows CSOL-02 to CSOL-04.
 #[test]
 fn what_makes_the_result_is_chosen() {
-    let kind = |request: control::SolveRequest| match source(&Builds::default(), request) {
+    let chosen =
+        |request: control::SolveRequest| source(driver(&Builds::default(), &request), request);
+    let kind = |request: control::SolveRequest| match chosen(request) {
         Ok(BuildSource::Definition(_)) => "definition".to_owned(),
         Ok(BuildSource::Frontend { name, .. }) => name,
         Ok(BuildSource::Client { .. }) => "client".to_owned(),
