@@ -78,6 +78,7 @@ pub(super) fn keep_bytes(rule: &GcPolicy, used: u64, disk: DiskSpace) -> Option<
     let enough_free = used.saturating_sub(excess);
     let keep = match rule.max_used_space {
         0 if rule.min_free_space == 0 => 0,
+        0 if excess == 0 => u64::MAX,
         0 => enough_free,
         max if excess > 0 => max.min(enough_free),
         max => max,
@@ -126,7 +127,8 @@ mod tests {
                 Some(400),
             ),
             ("reserved alone", rule(400, 0, 0), Some(400)),
-            ("enough is free", rule(0, 0, 50), Some(500)),
+            ("enough is free", rule(0, 0, 50), Some(u64::MAX)),
+            ("just enough is free", rule(0, 0, 100), Some(u64::MAX)),
             ("too little is free", rule(0, 0, 250), Some(350)),
             ("both", rule(0, 400, 250), Some(350)),
             ("the maximum is lower", rule(0, 300, 150), Some(300)),
