@@ -131,11 +131,24 @@ impl LogWriter {
             let path = self.path.display();
             tracing::warn!(%path, %error, "progress could not be written; nobody sees the rest");
             self.broken = true;
+            self.cut();
             return;
         }
         self.hasher.update(&data);
         self.bytes += data.len() as u64;
         self.log.0.end.send_modify(|end| end.bytes = self.bytes);
+    }
+
+    /// Takes away what was written of the messages that did not fit: the file is stored as far as its
+    /// readers have seen it.
+    fn cut(&self) {
+        let Some(file) = self.log.0.file.get() else {
+            return;
+        };
+        if let Err(error) = file.set_len(self.bytes) {
+            let path = self.path.display();
+            tracing::warn!(%path, %error, "half a message stays at the end of a log");
+        }
     }
 
     fn write(&self, data: &[u8]) -> io::Result<()> {
@@ -275,6 +288,20 @@ mod tests {
         drop(writer);
         assert_eq!(reader.await.expect("reads"), ["a"]);
         assert!(!path.exists());
+    }
+
+    #[tokio::test]
+    async fn what_was_written_by_half_is_cut_off() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("log");
+        let (log, mut writer) = StatusLog::create(&path);
+        writer.append(&[message("a")]);
+        writer.write(b"\x10\0\0\0half").expect("written");
+        writer.cut();
+        let finished = writer.finish().expect("written");
+        assert_eq!(all(log.read()).await, ["a"]);
+        let data = std::fs::read(&path).expect("a file");
+        assert_eq!(finished.digest, Digest::of(&data));
     }
 
     #[tokio::test]
