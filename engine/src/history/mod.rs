@@ -130,9 +130,21 @@ impl History {
         if let Err(status) = &ending.outcome {
             record.external_error = Some(self.store_error(status)?);
         }
-        self.records.put(&record)?;
+        self.replace(&mut state, &record)?;
         self.tell(BuildHistoryEventType::Complete, record);
         self.collect(&mut state)
+    }
+
+    /// Stores a record. An earlier one of the same id goes with its blobs, and what was to become of
+    /// it does not become of this one.
+    fn replace(&self, state: &mut State, record: &BuildHistoryRecord) -> Result<(), HistoryError> {
+        let replaced = self.records.get(&record.r#ref)?;
+        self.records.put(record)?;
+        state.doomed.remove(&record.r#ref);
+        if let Some(replaced) = replaced {
+            self.remove_blobs(&[replaced], &self.records.all()?);
+        }
+        Ok(())
     }
 
     fn store_error(
@@ -192,12 +204,7 @@ impl History {
             .into_iter()
             .partition(|record| ids.contains(&record.r#ref));
         self.records.remove(ids)?;
-        let kept: HashSet<Digest> = kept.iter().flat_map(record::blobs).collect();
-        for digest in gone.iter().flat_map(record::blobs) {
-            if !kept.contains(&digest) {
-                self.blobs.remove(&digest);
-            }
-        }
+        self.remove_blobs(&gone, &kept);
         for id in ids {
             state.doomed.remove(id);
             let record = BuildHistoryRecord {
@@ -207,6 +214,16 @@ impl History {
             self.tell(BuildHistoryEventType::Deleted, record);
         }
         Ok(())
+    }
+
+    /// Deletes the blobs of records that are gone, but for those that others have.
+    fn remove_blobs(&self, gone: &[BuildHistoryRecord], kept: &[BuildHistoryRecord]) {
+        let kept: HashSet<Digest> = kept.iter().flat_map(record::blobs).collect();
+        for digest in gone.iter().flat_map(record::blobs) {
+            if !kept.contains(&digest) {
+                self.blobs.remove(&digest);
+            }
+        }
     }
 
     /// Deletes what is beyond the newest few and too old (row CTL-24).
@@ -250,17 +267,68 @@ fn completed(record: &BuildHistoryRecord) -> SystemTime {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
+    use lamina_proto::control::BuildHistoryRequest;
+
     use super::*;
+    use crate::status::Counts;
+
+    fn open(dir: &Path, database: &Arc<Database>) -> History {
+        let blobs = HistoryBlobs::open(&dir.join("history")).expect("opens");
+        History::new(Arc::clone(database), blobs, HistoryOptions::default())
+    }
+
+    fn database(dir: &Path) -> Arc<Database> {
+        Arc::new(Database::create(dir.join("db")).expect("a database"))
+    }
+
+    /// Runs a build that fails with `message`, and returns its record's error blob.
+    fn failed(history: &History, message: &str) -> Digest {
+        history.begin(BuildHistoryRecord {
+            r#ref: "id".to_owned(),
+            ..BuildHistoryRecord::default()
+        });
+        let status = rpc::Status {
+            message: message.to_owned(),
+            ..rpc::Status::default()
+        };
+        let ending = Ending {
+            outcome: Err(status.clone()),
+            counts: Counts::default(),
+        };
+        history.end("id", None, &ending).expect("stored");
+        Digest::of(&status.encode_to_vec())
+    }
+
+    #[test]
+    fn a_later_build_of_the_same_id_takes_the_place_of_the_earlier() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let history = Arc::new(open(dir.path(), &database(dir.path())));
+        failed(&history, "first");
+        let listen = BuildHistoryRequest {
+            r#ref: "id".to_owned(),
+            ..BuildHistoryRequest::default()
+        };
+        let listener = history.listen(&listen).expect("listens");
+        history.delete("id").expect("when the listener has gone");
+        let second = failed(&history, "second");
+        drop(listener);
+        let record = history.records.get("id").expect("read");
+        let error = record.expect("was not to be deleted").error;
+        assert_eq!(error.expect("an error").message, "second");
+        let blobs = history.blobs().list().into_iter();
+        assert_eq!(
+            blobs.map(|(digest, _)| digest).collect::<Vec<_>>(),
+            [second]
+        );
+    }
 
     #[test]
     fn blobs_without_a_record_are_swept_at_start() {
         let dir = tempfile::tempdir().expect("a folder");
-        let database = Database::create(dir.path().join("db")).expect("a database");
-        let database = Arc::new(database);
-        let open = || {
-            let blobs = HistoryBlobs::open(&dir.path().join("history")).expect("opens");
-            History::new(Arc::clone(&database), blobs, HistoryOptions::default())
-        };
+        let database = database(dir.path());
+        let open = || open(dir.path(), &database);
         let history = open();
         let named = history.blobs().put(b"log").expect("stored");
         history.blobs().put(b"lost").expect("stored");
