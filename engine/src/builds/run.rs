@@ -16,11 +16,13 @@ use lamina_llb::BuildResult;
 use lamina_llb::Entitlements;
 use lamina_llb::ResultRefs;
 use lamina_proto::pb;
+use lamina_proto::rpc;
 use lamina_snapshotter::LayerStack;
 use lamina_solver::Event;
 use lamina_types::CancelToken;
 use lamina_types::Digest;
 use lamina_types::panic_text;
+use lamina_types::without_credentials;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::mpsc::unbounded_channel;
 use tokio::sync::oneshot;
@@ -100,13 +102,21 @@ impl Engine {
         let ending = Ending {
             outcome: match &outcome {
                 Ok((_, responses)) => Ok(responses.clone()),
-                Err(error) => Err((self.0.encode_error)(error)),
+                Err(error) => Err(self.recorded_error(error)),
             },
             counts,
         };
         self.finish(registration, is_recorded.then_some((id, log, ending)))
             .await;
         outcome.map(|(outcome, _)| outcome)
+    }
+
+    /// Returns an error as records have it: everybody who may build can read them, so URLs lose
+    /// their credentials.
+    fn recorded_error(&self, error: &BuildError) -> rpc::Status {
+        let status = (self.0.encode_error)(error);
+        let message = without_credentials(&status.message).into_owned();
+        rpc::Status { message, ..status }
     }
 
     /// Remembers a build that has ended, and lets others go on.
