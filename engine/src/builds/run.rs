@@ -36,6 +36,7 @@ use super::late::LateExports;
 use super::live::Registration;
 use super::running::RunningBuild;
 use crate::Engine;
+use crate::history::History;
 use crate::history::record;
 use crate::history::record::Ending;
 use crate::random_id;
@@ -126,7 +127,7 @@ impl Engine {
         record: Option<(String, Option<FinishedLog>, Ending)>,
     ) {
         if let Some((id, log, ending)) = record {
-            let store = move |history: &crate::history::History| history.end(&id, log, &ending);
+            let store = move |history: &Arc<History>| history.end(&id, log, &ending);
             if let Err(error) = self.with_history(store).await {
                 tracing::warn!(%error, "a build is missing in the history");
             }

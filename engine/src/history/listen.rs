@@ -24,7 +24,7 @@ struct Hold {
 }
 
 impl History {
-    /// Returns what is and, unless the request wants no more than that, what comes.
+    /// Returns what is and, unless the request wants no more than that, what comes. Blocks.
     pub(crate) fn listen(
         self: &Arc<Self>,
         request: &BuildHistoryRequest,

@@ -16,11 +16,13 @@ impl Engine {
     ///
     /// # Errors
     /// [`HistoryError`] if the request makes no sense or the build is being deleted.
-    pub fn listen_history(
+    pub async fn listen_history(
         &self,
         request: &control::BuildHistoryRequest,
     ) -> Result<Messages<control::BuildHistoryEvent>, HistoryError> {
-        Ok(Box::pin(self.0.history.listen(request)?))
+        let request = request.clone();
+        let listen = move |history: &Arc<History>| history.listen(&request);
+        Ok(Box::pin(self.with_history(listen).await?))
     }
 
     /// Pins, deletes or finalises a record (rows CTL-25 to CTL-27). There is nothing to wait for when
@@ -48,7 +50,7 @@ impl Engine {
     /// Runs work on the history where it may block.
     pub(crate) async fn with_history<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&History) -> Result<T, HistoryError> + Send + 'static,
+        work: impl FnOnce(&Arc<History>) -> Result<T, HistoryError> + Send + 'static,
     ) -> Result<T, HistoryError> {
         let history = Arc::clone(&self.0.history);
         let blocking = &self.0.services.blocking;

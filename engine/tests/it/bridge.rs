@@ -8,7 +8,6 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use lamina_engine::BuildRequest;
 use lamina_engine::BuildSource;
-use lamina_engine::Engine;
 use lamina_engine::EngineOptions;
 use lamina_llb::Bridge;
 use lamina_llb::BuildError;
@@ -33,9 +32,9 @@ const GROUP: &str = "root:x:0:\napp:x:1235:\n";
 async fn with_bridge(dir: &Path, probe: impl Frontend + 'static) -> Result<Outcome, BuildError> {
     let mut options: EngineOptions = fixture::options(dir);
     options.frontends.insert(PROBE.to_owned(), Arc::new(probe));
-    let engine = match Engine::open(options).await {
+    let engine = match fixture::open(options).await {
         Ok(engine) => engine,
-        Err(error) => return Ok(Outcome::Skipped(error.to_string())),
+        Err(reason) => return Ok(Outcome::Skipped(reason)),
     };
     let source = BuildSource::Frontend {
         name: PROBE.to_owned(),

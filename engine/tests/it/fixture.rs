@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use lamina_engine::Engine;
 use lamina_engine::EngineOptions;
+use lamina_engine::OpenError;
+use lamina_snapshotter::SnapshotError;
 use tempfile::TempDir;
 
 /// A temporary folder, best in memory: disks of test machines swing by a factor of ten.
@@ -31,9 +33,19 @@ pub(crate) fn options(dir: &Path) -> EngineOptions {
 
 /// An engine over `dir/root`; `Err` = why this machine cannot have one.
 pub(crate) async fn engine(dir: &Path) -> Result<Engine, String> {
-    Engine::open(options(dir))
-        .await
-        .map_err(|error| error.to_string())
+    open(options(dir)).await
+}
+
+/// An engine with these options; `Err` = what this machine lacks. Only that is a reason to skip a
+/// test: any other failure is one of the test.
+pub(crate) async fn open(options: EngineOptions) -> Result<Engine, String> {
+    match Engine::open(options).await {
+        Ok(engine) => Ok(engine),
+        Err(OpenError::Snapshots(lack @ SnapshotError::Unavailable { .. })) => {
+            Err(lack.to_string())
+        }
+        Err(error) => panic!("the engine does not open: {error}"),
+    }
 }
 
 /// A runtime for one test.

@@ -1,12 +1,20 @@
 //! The history: rows CTL-15 to CTL-27, and its blobs (row OTH-04).
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use futures_util::StreamExt;
 use lamina_engine::BuildRequest;
+use lamina_engine::BuildSource;
 use lamina_engine::Engine;
 use lamina_engine::EngineOptions;
 use lamina_engine::HistoryOptions;
+use lamina_llb::Bridge;
+use lamina_llb::BuildError;
+use lamina_llb::BuildResult;
+use lamina_llb::Frontend;
 use lamina_proto::control::BuildHistoryEvent;
 use lamina_proto::control::BuildHistoryEventType as Kind;
 use lamina_proto::control::BuildHistoryRequest;
@@ -15,6 +23,7 @@ use lamina_proto::control::StatusResponse;
 use lamina_proto::control::UpdateBuildHistoryRequest;
 use lamina_proto::pb;
 use lamina_proto::rpc;
+use lamina_session::LocalSession;
 use prost::Message;
 use tokio::io::AsyncReadExt;
 
@@ -41,7 +50,7 @@ fn all() -> BuildHistoryRequest {
 }
 
 async fn events(engine: &Engine, request: &BuildHistoryRequest) -> Vec<BuildHistoryEvent> {
-    let events = engine.listen_history(request).expect("listens");
+    let events = engine.listen_history(request).await.expect("listens");
     events.collect().await
 }
 
@@ -138,6 +147,47 @@ pub(crate) fn records_tell_all() -> Outcome {
     })
 }
 
+/// Fails as one does that cannot fetch something.
+struct Fails(&'static str);
+
+#[async_trait]
+impl Frontend for Fails {
+    async fn build(&self, _: Arc<dyn Bridge>) -> Result<BuildResult, BuildError> {
+        Err(BuildError::new(self.0))
+    }
+}
+
+pub(crate) fn errors_lose_credentials() -> Outcome {
+    let dir = fixture::temporary();
+    fixture::block_on(async {
+        let engine = match fixture::engine(dir.path()).await {
+            Ok(engine) => engine,
+            Err(reason) => return Outcome::Skipped(reason),
+        };
+        let source = BuildSource::Client {
+            frontend: Arc::new(Fails("cannot fetch https://u:hunter2@h/x")),
+            options: BTreeMap::new(),
+            inputs: BTreeMap::new(),
+        };
+        let session = Arc::new(LocalSession::builder().build());
+        let (built, _) = build(&engine, BuildRequest::new(source, session)).await;
+        let error = built.err().expect("fails").message;
+        assert_eq!(
+            error, "cannot fetch https://u:hunter2@h/x",
+            "its client knows it"
+        );
+        let found = events(&engine, &all()).await;
+        let record = found.first().and_then(|event| event.record.as_ref());
+        let record = record.expect("a record");
+        let error = record.error.as_ref().expect("an error");
+        assert_eq!(error.message, "cannot fetch https://xxxxx:xxxxx@h/x");
+        let external = record.external_error.as_ref().expect("a blob");
+        let stored = rpc::Status::decode(blob(&engine, external).await.as_slice());
+        assert_eq!(stored.expect("a status").message, error.message);
+        Outcome::Passed
+    })
+}
+
 fn update(id: &str) -> UpdateBuildHistoryRequest {
     UpdateBuildHistoryRequest {
         r#ref: id.to_owned(),
@@ -161,7 +211,7 @@ pub(crate) fn events_come_in_order() -> Outcome {
         };
         run(&engine, "old", chain(1, 0)).await;
         let held = Held::start(&engine, "held", 1).await;
-        let live = engine.listen_history(&BuildHistoryRequest::default());
+        let live = engine.listen_history(&BuildHistoryRequest::default()).await;
         let live = live.expect("listens");
         held.end().await;
         let pin = UpdateBuildHistoryRequest {
@@ -216,9 +266,9 @@ pub(crate) fn only_the_newest_stay() -> Outcome {
             },
             ..fixture::options(dir.path())
         };
-        let engine = match Engine::open(options).await {
+        let engine = match fixture::open(options).await {
             Ok(engine) => engine,
-            Err(error) => return Outcome::Skipped(error.to_string()),
+            Err(reason) => return Outcome::Skipped(reason),
         };
         run(&engine, "pinned", chain(1, 0)).await;
         let pin = UpdateBuildHistoryRequest {
@@ -249,17 +299,22 @@ pub(crate) fn held_records_go_later() -> Outcome {
             r#ref: "a".to_owned(),
             ..BuildHistoryRequest::default()
         };
-        let listener = engine.listen_history(&one).expect("listens");
+        let listener = engine.listen_history(&one).await.expect("listens");
         engine.update_history(&delete("a")).await.expect("will go");
         assert!(
             events(&engine, &all()).await.is_empty(),
             "nobody sees it any more"
         );
-        let refused = engine.listen_history(&one).err().expect("is going");
+        let refused = engine.listen_history(&one).await.err().expect("is going");
         assert_eq!(refused.to_string(), "ref a is deleted: file does not exist");
         drop(listener);
         assert!(engine.list_blobs().await.is_empty());
-        drop(engine.listen_history(&one).expect("unknown is no error"));
+        drop(
+            engine
+                .listen_history(&one)
+                .await
+                .expect("unknown is no error"),
+        );
         Outcome::Passed
     })
 }

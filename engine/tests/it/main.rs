@@ -60,6 +60,10 @@ const TESTS: &[Test] = &[
     ),
     Test::new("history::records_tell_all", history::records_tell_all),
     Test::new(
+        "history::errors_lose_credentials",
+        history::errors_lose_credentials,
+    ),
+    Test::new(
         "history::events_come_in_order",
         history::events_come_in_order,
     ),

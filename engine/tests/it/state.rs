@@ -73,7 +73,8 @@ pub(crate) fn damage_and_foreign_formats() -> Outcome {
             ),
         ] {
             fs::write(root.join("format"), format).expect("a file");
-            let refused = fixture::engine(dir.path()).await.err().expect("refused");
+            let refused = Engine::open(fixture::options(dir.path())).await;
+            let refused = refused.err().expect("refused").to_string();
             assert!(refused.contains(error), "{refused}");
         }
         Outcome::Passed

@@ -168,7 +168,7 @@ pub(crate) fn ids_are_unique_and_dropped_builds_stop() -> Outcome {
             r#ref: "one".to_owned(),
             ..BuildHistoryRequest::default()
         };
-        let events = engine.listen_history(&request).expect("listens");
+        let events = engine.listen_history(&request).await.expect("listens");
         let completed = events.filter_map(|event| async { event.record?.error });
         let error = Box::pin(completed).next().await.expect("it ended");
         assert_eq!(
@@ -199,7 +199,7 @@ pub(crate) fn internal_builds_leave_nothing() -> Outcome {
             early_exit: true,
             ..BuildHistoryRequest::default()
         };
-        let events = engine.listen_history(&request).expect("listens");
+        let events = engine.listen_history(&request).await.expect("listens");
         assert_eq!(events.count().await, 0);
         assert!(engine.list_blobs().await.is_empty());
         for folder in ["history/live", "history/blobs"] {

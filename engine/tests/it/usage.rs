@@ -213,9 +213,9 @@ pub(crate) fn builds_are_collected_after() -> Outcome {
             },
             ..fixture::options(dir.path())
         };
-        let engine = match Engine::open(options).await {
+        let engine = match fixture::open(options).await {
             Ok(engine) => engine,
-            Err(error) => return Outcome::Skipped(error.to_string()),
+            Err(reason) => return Outcome::Skipped(reason),
         };
         let workers = engine.workers(&[]).expect("no filter");
         assert_eq!(workers[0].gc_policy.len(), 1);

@@ -1,6 +1,5 @@
 //! What the engine says of itself: rows CTL-02 to CTL-05.
 
-use lamina_engine::Engine;
 use lamina_engine::EngineOptions;
 use lamina_types::Platform;
 
@@ -14,9 +13,9 @@ pub(crate) fn filters_choose() -> Outcome {
             labels: [("own.label/x".to_owned(), "y".to_owned())].into(),
             ..fixture::options(dir.path())
         };
-        let engine = match Engine::open(options()).await {
+        let engine = match fixture::open(options()).await {
             Ok(engine) => engine,
-            Err(error) => return Outcome::Skipped(error.to_string()),
+            Err(reason) => return Outcome::Skipped(reason),
         };
         let worker = engine.workers(&[]).expect("no filter").remove(0);
         let label = |name: &str| {
@@ -54,7 +53,7 @@ pub(crate) fn filters_choose() -> Outcome {
         }
         engine.workers(&["==".to_owned()]).expect_err("no filter");
         drop(engine);
-        let engine = Engine::open(options()).await.expect("opens again");
+        let engine = fixture::open(options()).await.expect("opens again");
         let again = engine.workers(&[]).expect("no filter").remove(0);
         assert_eq!(again, worker, "also after a restart");
         Outcome::Passed

@@ -130,7 +130,7 @@ impl Control for ControlService {
         request: Request<control::BuildHistoryRequest>,
     ) -> Answer<Self::ListenBuildHistoryStream> {
         let engine = self.options.engine.get().await?;
-        let events = engine.listen_history(request.get_ref());
+        let events = engine.listen_history(request.get_ref()).await;
         let events = events.map_err(|error| history_status(&error))?;
         Ok(with_clock(Box::pin(events.map(Ok))))
     }

@@ -162,9 +162,7 @@ async fn open(dir: &Path) -> Result<Engine, String> {
     options
         .frontends
         .insert(DRIVEN.to_owned(), Arc::new(Driver));
-    Engine::open(options)
-        .await
-        .map_err(|error| error.to_string())
+    fixture::open(options).await
 }
 
 /// The vertices of a build's own definitions by name.
