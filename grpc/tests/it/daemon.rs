@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use lamina_engine::Engine;
 use lamina_engine::EngineOptions;
+use lamina_engine::OpenError;
 use lamina_engine::Version;
 use lamina_frontend::DockerfileFrontend;
 use lamina_frontend::GatewayFrontend;
@@ -15,6 +16,7 @@ use lamina_grpc::routes;
 use lamina_llb::Frontend;
 use lamina_proto::control::control_client::ControlClient;
 use lamina_session::SessionManager;
+use lamina_snapshotter::SnapshotError;
 use tempfile::TempDir;
 use tokio::net::UnixListener;
 use tokio::net::UnixStream;
@@ -69,7 +71,7 @@ impl Daemon {
         }
     }
 
-    /// Opens the engine; `Err` = why this machine cannot have one.
+    /// Opens the engine; `Err` = what this machine lacks for one.
     pub(crate) async fn open(&self) -> Result<(), String> {
         let gateway = GatewayFrontend::new(Arc::new(PipeServer));
         let dir = self.dir.path();
@@ -89,9 +91,13 @@ impl Daemon {
             .into(),
             ..EngineOptions::new(dir.join("root"), dir.join("run"))
         };
-        let engine = Engine::open(options).await;
-        let engine = engine.map_err(|error| error.to_string())?;
-        self.slot.fill(Ok(engine));
+        match Engine::open(options).await {
+            Ok(engine) => self.slot.fill(Ok(engine)),
+            Err(OpenError::Snapshots(lack @ SnapshotError::Unavailable { .. })) => {
+                return Err(lack.to_string());
+            }
+            Err(error) => panic!("the engine does not open: {error}"),
+        }
         Ok(())
     }
 
