@@ -216,8 +216,9 @@ impl Engine {
         self.0.solver.settled().await;
         // Frontends are processes and no steps.
         self.0.services.executor.settled().await;
-        self.0.services.blocking.idle().await;
+        // Before the pool is idle, since a collection that was about to begin works there.
         self.0.usage.settled().await;
+        self.0.services.blocking.idle().await;
         if let Err(error) = self.0.cache.flush().await {
             tracing::warn!(%error, "some results will not be found again");
         }
