@@ -24,8 +24,10 @@ use crate::status;
 const GATEWAY: &str = "gateway.v0";
 const DOCKERFILE: &str = "dockerfile.v0";
 
-/// Values of `CompatibilityVersion`, beside 0 for the newest (row CSOL-19).
-const COMPATIBILITY_VERSIONS: [i64; 3] = [10, 20, 30];
+/// The newest `CompatibilityVersion`, which 0 means too (row CSOL-19).
+const NEWEST_COMPATIBILITY: i64 = 30;
+/// Those before it: images would have other media types, which is not done here.
+const OLD_COMPATIBILITIES: [i64; 2] = [10, 20];
 
 /// Builds. A dropped call cancels the build, which comes to its end in order (row NET-17).
 pub(super) async fn solve(
@@ -154,15 +156,7 @@ fn entitlements(names: &[String]) -> Result<Entitlements, BuildError> {
 
 /// Refuses what would otherwise be left out silently. None of it has a capability on offer.
 fn refuse_missing_features(request: &control::SolveRequest) -> Result<(), BuildError> {
-    let version = request.compatibility_version;
-    if version != 0 && !COMPATIBILITY_VERSIONS.contains(&version) {
-        let hint = match version > COMPATIBILITY_VERSIONS[2] {
-            true => ", a newer engine may know it",
-            false => "",
-        };
-        let message = format!("unsupported compatibility version {version}{hint}");
-        return Err(BuildError::new(message));
-    }
+    check_compatibility(request.compatibility_version)?;
     let missing = if request.proxy_network {
         "proxy networks are"
     } else if !request.source_policy_session.is_empty() {
@@ -173,6 +167,20 @@ fn refuse_missing_features(request: &control::SolveRequest) -> Result<(), BuildE
         return Ok(());
     };
     let message = format!("{missing} not supported by this engine");
+    Err(BuildError::new(message))
+}
+
+/// Row CSOL-19.
+fn check_compatibility(version: i64) -> Result<(), BuildError> {
+    let hint = match version {
+        0 | NEWEST_COMPATIBILITY => return Ok(()),
+        old if OLD_COMPATIBILITIES.contains(&old) => {
+            ": this engine makes images of the newest version only"
+        }
+        newer if newer > NEWEST_COMPATIBILITY => ", a newer engine may know it",
+        _ => "",
+    };
+    let message = format!("unsupported compatibility version {version}{hint}");
     Err(BuildError::new(message))
 }
 

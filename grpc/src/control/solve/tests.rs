@@ -137,7 +137,14 @@ fn what_is_missing_is_refused_by_name() {
         }
     };
     assert_eq!(refused(&|_| {}), None);
-    assert_eq!(refused(&|request| request.compatibility_version = 20), None);
+    assert_eq!(refused(&|request| request.compatibility_version = 30), None);
+    assert_eq!(
+        refused(&|request| request.compatibility_version = 20).as_deref(),
+        Some(
+            "unsupported compatibility version 20: this engine makes images of the newest version \
+             only"
+        )
+    );
     assert_eq!(
         refused(&|request| request.compatibility_version = 15).as_deref(),
         Some("unsupported compatibility version 15")
