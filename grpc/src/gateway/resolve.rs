@@ -49,6 +49,7 @@ impl DrivenBuild {
         request: gateway::ResolveSourceMetaRequest,
     ) -> Result<gateway::ResolveSourceMetaResponse, BuildError> {
         let missing = || invalid("source is required".to_owned());
+        refuse_missing_features(&request)?;
         let source = request.source.ok_or_else(missing)?;
         let resolved = self.bridge.resolve_source(ResolveSourceRequest {
             source,
@@ -83,6 +84,25 @@ impl DrivenBuild {
             http,
         })
     }
+}
+
+/// Refuses what the answer would not have. None of it has a capability on offer.
+fn refuse_missing_features(request: &gateway::ResolveSourceMetaRequest) -> Result<(), BuildError> {
+    let image = request.image.as_ref();
+    let http = request.http.as_ref();
+    let attests = image
+        .is_some_and(|image| image.attestation_chain || !image.resolve_attestations.is_empty());
+    let missing = if attests {
+        "attestations of images are"
+    } else if http.is_some_and(|http| http.checksum_request.is_some()) {
+        "other checksums of files are"
+    } else {
+        return Ok(());
+    };
+    Err(BuildError {
+        code: Some(Code::Unimplemented as i32),
+        ..BuildError::new(format!("{missing} not supported by this engine"))
+    })
 }
 
 fn invalid(message: String) -> BuildError {

@@ -25,12 +25,13 @@ impl DrivenBuild {
         let form = Form::of(&request);
         let attributes = request.exporter_attr.clone();
         let result = self.solved(request).await?;
-        if form.evaluate {
-            self.evaluate_all(&result).await?;
-        }
+        // Before anything runs for a result that the client could not take.
         let is_map = matches!(&result.refs, ResultRefs::Map(map) if !map.is_empty());
         if is_map && !form.result {
             return Err(BuildError::new("solve did not return default result"));
+        }
+        if form.evaluate {
+            self.evaluate_all(&result).await?;
         }
         if form.is_final {
             self.finish(result.clone(), &attributes)?;

@@ -112,6 +112,10 @@ impl Bridge for MemoryBridge {
                 let one = Some(Reference::foreign(definition(b"one")));
                 ResultRefs::Map([("a".to_owned(), one), ("b".to_owned(), None)].into())
             }
+            "failing map" => {
+                let one = Some(Reference::foreign(definition(FAILING)));
+                ResultRefs::Map([("a".to_owned(), one)].into())
+            }
             "single" => ResultRefs::Single(None),
             "gateway.v0" => ResultRefs::Single(Some(Reference::foreign(definition(b"handed")))),
             name => return Err(BuildError::new(format!("invalid frontend: {name}"))),

@@ -179,6 +179,12 @@ pub(crate) fn results_have_all_forms() -> Outcome {
             .message()
             .to_owned();
         assert_eq!(message, "solve did not return default result");
+        let eager = gateway::SolveRequest {
+            evaluate: true,
+            ..request("failing map", false, false)
+        };
+        let status = client.solve(eager).await.expect_err("and nothing runs");
+        assert_eq!(status.message(), message);
 
         let mut both = request("single", true, true);
         both.definition = Some(definition(b"x"));
@@ -353,49 +359,6 @@ pub(crate) fn warnings_arrive() -> Outcome {
         (warning.short.as_str(), warning.level),
         ("s\u{fffd}", i32::MAX)
     );
-    Outcome::Passed
-}
-
-/// Rows GW-06, GW-09, GW-13, ERR-17.
-pub(crate) fn sources_are_looked_up() -> Outcome {
-    with_client(async |client| {
-        let status = client
-            .resolve_source_meta(gateway::ResolveSourceMetaRequest::default())
-            .await
-            .expect_err("no source");
-        assert_eq!(status.code(), Code::InvalidArgument);
-        let source = pb::SourceOp {
-            identifier: "docker-image://x".to_owned(),
-            ..pb::SourceOp::default()
-        };
-        let request = gateway::ResolveSourceMetaRequest {
-            source: Some(source.clone()),
-            platform: Some(pb::Platform::default()),
-            ..gateway::ResolveSourceMetaRequest::default()
-        };
-        let answer = client.resolve_source_meta(request).await.expect("found");
-        let answer = answer.into_inner();
-        assert_eq!(answer.source, Some(source));
-        assert!(
-            answer
-                .image
-                .expect("an image")
-                .digest
-                .starts_with("sha256:")
-        );
-        let modified = answer.http.expect("a file").last_modified;
-        assert_eq!(modified.map(|time| time.seconds), Some(7));
-
-        for (resolver_type, fine) in [(0, true), (1, true), (2, false), (-1, false)] {
-            let request = gateway::ResolveImageConfigRequest {
-                r#ref: "x".to_owned(),
-                resolver_type,
-                ..gateway::ResolveImageConfigRequest::default()
-            };
-            let answer = client.resolve_image_config(request).await;
-            assert_eq!(answer.is_ok(), fine, "{resolver_type}");
-        }
-    });
     Outcome::Passed
 }
 

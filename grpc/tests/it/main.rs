@@ -15,6 +15,7 @@ mod hostile;
 mod outcome;
 mod program;
 mod services;
+mod sources;
 mod wire;
 
 use harness::Test;
@@ -32,7 +33,6 @@ const TESTS: &[Test] = tests![
     gateway::reads_answer_as_recorded,
     gateway::failed_ops_can_be_looked_at,
     gateway::warnings_arrive,
-    gateway::sources_are_looked_up,
     gateway::containers_are_refused,
     gateway::health_is_on_the_pipe,
     outcome::empty_results_are_scratch,
@@ -42,6 +42,8 @@ const TESTS: &[Test] = tests![
     program::endings_are_judged,
     program::images_are_checked,
     program::syntax_lines_hand_over,
+    sources::sources_are_looked_up,
+    sources::what_is_missing_is_refused,
     services::health_and_info_do_not_wait,
     services::all_services_are_described,
     services::content_is_read_only,
