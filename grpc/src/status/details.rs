@@ -158,6 +158,9 @@ pub(super) fn solve(failure: &SolveFailure, ids: FailureIds) -> Option<Any> {
 }
 
 /// Keeps `details` in `error`, and reads out of them what means something here.
+///
+/// A receiver wraps in the order of the list, so of several of a kind the last that can be read is
+/// the outermost and counts (row NET-12); of sources all do.
 pub(super) fn decode(details: Vec<Any>, error: &mut BuildError) {
     for (index, Any { type_url, value }) in details.into_iter().enumerate() {
         if index < MAX_READ {
@@ -174,25 +177,29 @@ fn read_detail(url: &str, value: &[u8], error: &mut BuildError) {
     };
     if name == VERTEX.name {
         let vertex = VERTEX.read::<errdefs::Vertex>(value);
-        error.vertex = vertex.and_then(|vertex| vertex.digest.parse().ok());
+        let digest = vertex.and_then(|vertex| vertex.digest.parse().ok());
+        error.vertex = digest.or(error.vertex);
     } else if name == SOURCE.name {
         let source = SOURCE.read::<errdefs::Source>(value);
         error.sources.extend(source.and_then(excerpt));
     } else if name == FRONTEND.name {
         let frontend = FRONTEND.read::<errdefs::Frontend>(value);
-        error.frontend = frontend.map(|frontend| FrontendName {
+        let frontend = frontend.map(|frontend| FrontendName {
             name: frontend.name,
             source: frontend.source,
         });
+        error.frontend = frontend.or(error.frontend.take());
     } else if name == FRONTEND_CAP.name {
         let cap = FRONTEND_CAP.read::<errdefs::FrontendCap>(value);
-        error.frontend_cap = cap.map(|cap| cap.name);
+        error.frontend_cap = cap.map(|cap| cap.name).or(error.frontend_cap.take());
     } else if name == SUBREQUEST.name {
         let request = SUBREQUEST.read::<errdefs::Subrequest>(value);
-        error.subrequest = request.map(|request| request.name);
+        let name = request.map(|request| request.name);
+        error.subrequest = name.or(error.subrequest.take());
     } else if name == EXIT.name {
         let exit = EXIT.read::<gateway::ExitMessage>(value);
-        error.exit_code = exit.and_then(|exit| i32::try_from(exit.code).ok());
+        let code = exit.and_then(|exit| i32::try_from(exit.code).ok());
+        error.exit_code = code.or(error.exit_code);
     }
 }
 

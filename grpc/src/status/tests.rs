@@ -105,6 +105,44 @@ fn codes_are_chosen() {
     }
 }
 
+/// Row NET-12: wrapped in the order of the list, the last is the outermost.
+#[test]
+fn the_last_detail_of_a_kind_that_can_be_read_counts() {
+    let detail = |name: &str, json: &str| prost_types::Any {
+        type_url: format!("github.com/moby/buildkit/{name}+json"),
+        value: json.as_bytes().to_vec(),
+    };
+    let source = |name: &str| {
+        detail(
+            "errdefs.Source",
+            &format!(r#"{{"info":{{"filename":"{name}"}}}}"#),
+        )
+    };
+    let status = rpc::Status {
+        code: 2,
+        message: "m".to_owned(),
+        details: vec![
+            detail("gatewayapi.ExitMessage", r#"{"Code":1}"#),
+            detail("errdefs.Subrequest", r#"{"name":"first"}"#),
+            source("a"),
+            detail("gatewayapi.ExitMessage", r#"{"Code":2}"#),
+            detail("gatewayapi.ExitMessage", "no JSON"),
+            detail("errdefs.Subrequest", "{"),
+            source("b"),
+        ],
+    };
+    let error = from_rpc(status.clone()).expect("an error");
+    assert_eq!(error.exit_code, Some(2));
+    assert_eq!(error.subrequest.as_deref(), Some("first"));
+    let names: Vec<_> = error
+        .sources
+        .iter()
+        .map(|source| &source.info.filename[..])
+        .collect();
+    assert_eq!(names, ["a", "b"]);
+    assert_eq!(to_rpc(&error), status);
+}
+
 /// Row GW-30: an error whose code says that all is well is none.
 #[test]
 fn success_is_no_error() {
