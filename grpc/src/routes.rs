@@ -77,11 +77,9 @@ fn with_reflection(routes: Routes) -> Routes {
             .into_iter()
             .fold(builder, |builder, name| builder.with_service_name(name))
     };
-    match (builder().build_v1(), builder().build_v1alpha()) {
-        (Ok(v1), Ok(v1alpha)) => routes.add_service(v1).add_service(v1alpha),
-        (Err(error), _) | (_, Err(error)) => {
-            tracing::error!(%error, "the services cannot be described");
-            routes
-        }
-    }
+    let (v1, v1alpha) = (builder().build_v1(), builder().build_v1alpha());
+    let whole = "the descriptors are those that the services were generated from";
+    routes
+        .add_service(v1.expect(whole))
+        .add_service(v1alpha.expect(whole))
 }

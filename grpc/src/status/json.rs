@@ -26,17 +26,21 @@ pub(super) enum Dialect {
     Proto3,
 }
 
-static POOL: LazyLock<Option<DescriptorPool>> =
-    LazyLock::new(|| DescriptorPool::decode(lamina_proto::DESCRIPTORS).ok());
+static POOL: LazyLock<DescriptorPool> = LazyLock::new(|| {
+    let pool = DescriptorPool::decode(lamina_proto::DESCRIPTORS);
+    pool.expect("the build has checked the descriptors")
+});
 
-fn descriptor(name: &str) -> Option<MessageDescriptor> {
-    POOL.as_ref()?.get_message_by_name(name)
+/// Returns a message of the contract; `name` is one of this crate's.
+fn descriptor(name: &str) -> MessageDescriptor {
+    let message = POOL.get_message_by_name(name);
+    message.expect("details are messages of the contract")
 }
 
 /// Writes `message`, whose full name is `name`; `None` if it nests deeper than can be read again.
 pub(super) fn write(name: &str, message: &impl Message, dialect: Dialect) -> Option<Vec<u8>> {
     let encoded = message.encode_to_vec();
-    let dynamic = DynamicMessage::decode(descriptor(name)?, encoded.as_slice()).ok()?;
+    let dynamic = DynamicMessage::decode(descriptor(name), encoded.as_slice()).ok()?;
     let options = match dialect {
         Dialect::Proto3 => SerializeOptions::new(),
         Dialect::Plain => SerializeOptions::new()
@@ -78,7 +82,7 @@ pub(super) fn read<M: Message + Default>(name: &str, json: &[u8]) -> Option<M> {
     let mut deserializer = serde_json::Deserializer::from_slice(json);
     let options = DeserializeOptions::new().deny_unknown_fields(false);
     let dynamic =
-        DynamicMessage::deserialize_with_options(descriptor(name)?, &mut deserializer, &options);
+        DynamicMessage::deserialize_with_options(descriptor(name), &mut deserializer, &options);
     dynamic.ok()?.transcode_to().ok()
 }
 
