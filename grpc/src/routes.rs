@@ -3,7 +3,6 @@
 use lamina_engine::Version;
 use lamina_proto::content::content_server::ContentServer;
 use lamina_proto::control::control_server::ControlServer;
-use lamina_proto::gateway::llb_bridge_server::LlbBridgeServer;
 use lamina_proto::trace::trace_service_server::TraceServiceServer;
 use lamina_session::SessionManager;
 use tonic::service::Routes;
@@ -13,6 +12,7 @@ use crate::MAX_MESSAGE_BYTES;
 use crate::content::ContentService;
 use crate::control::ControlService;
 use crate::gateway::Builds;
+use crate::gateway::Gateway;
 use crate::gateway::GatewayService;
 use crate::trace::NoCollector;
 
@@ -46,9 +46,7 @@ pub fn routes(options: ServerOptions) -> Routes {
     let control = ControlServer::new(ControlService::new(options, builds.clone()))
         .max_decoding_message_size(MAX_MESSAGE_BYTES)
         .max_encoding_message_size(MAX_MESSAGE_BYTES);
-    let gateway = LlbBridgeServer::new(GatewayService::by_id(builds))
-        .max_decoding_message_size(MAX_MESSAGE_BYTES)
-        .max_encoding_message_size(MAX_MESSAGE_BYTES);
+    let gateway = Gateway::new(GatewayService::by_id(builds));
     let content = ContentServer::new(ContentService::new(engine))
         .max_decoding_message_size(MAX_MESSAGE_BYTES)
         .max_encoding_message_size(MAX_MESSAGE_BYTES);

@@ -11,6 +11,7 @@ use lamina_types::Digest;
 use tonic::Code;
 use tonic::Status;
 
+use super::listings::Listings;
 use super::outcome::Outcome;
 use super::references::References;
 
@@ -20,6 +21,7 @@ use crate::status;
 pub(crate) struct DrivenBuild {
     pub(super) bridge: Arc<dyn Bridge>,
     pub(super) references: References,
+    pub(super) listings: Listings,
     outcome: Outcome,
 }
 
@@ -28,6 +30,7 @@ impl DrivenBuild {
         Self {
             bridge,
             references: References::new(),
+            listings: Listings::default(),
             outcome: Outcome::default(),
         }
     }
@@ -77,7 +80,7 @@ impl DrivenBuild {
     /// Row GW-26.
     pub(super) async fn read_dir(
         &self,
-        request: gateway::ReadDirRequest,
+        request: &gateway::ReadDirRequest,
     ) -> Result<gateway::ReadDirResponse, BuildError> {
         let reference = self.references.get(&request.r#ref)?;
         let include = Some(request.include_pattern.as_str()).filter(|text| !text.is_empty());

@@ -14,6 +14,7 @@
 mod builds;
 mod caps;
 mod driven;
+mod listings;
 mod outcome;
 mod pipe;
 mod references;
@@ -25,6 +26,7 @@ mod solve;
 pub(crate) use builds::Builds;
 pub(crate) use builds::ClientFrontend;
 pub(crate) use builds::reference_names;
+pub(crate) use listings::Gateway;
 pub use pipe::PipeServer;
 pub(crate) use service::GatewayService;
 

@@ -14,7 +14,6 @@ use lamina_llb::BridgeServer;
 use lamina_llb::BuildError;
 use lamina_llb::BuildResult;
 use lamina_llb::Pipe;
-use lamina_proto::gateway::llb_bridge_server::LlbBridgeServer;
 use lamina_session::CONNECTION_WINDOW_BYTES;
 use lamina_session::STREAM_WINDOW_BYTES;
 use tokio::io::AsyncRead;
@@ -26,8 +25,8 @@ use tonic::transport::Server;
 use tonic::transport::server::Connected;
 
 use super::DrivenBuild;
+use super::Gateway;
 use super::GatewayService;
-use crate::MAX_MESSAGE_BYTES;
 
 /// Serves LLBBridge and health on a frontend's pipe (row NET-06).
 ///
@@ -44,9 +43,7 @@ impl BridgeServer for PipeServer {
         pipe: Pipe,
     ) -> Option<Result<BuildResult, BuildError>> {
         let build = Arc::new(DrivenBuild::new(bridge));
-        let gateway = LlbBridgeServer::new(GatewayService::of(Arc::clone(&build)))
-            .max_decoding_message_size(MAX_MESSAGE_BYTES)
-            .max_encoding_message_size(MAX_MESSAGE_BYTES);
+        let gateway = Gateway::new(GatewayService::of(Arc::clone(&build)));
         let (_, health) = tonic_health::server::health_reporter();
         let routes = Routes::new(gateway).add_service(health);
         let (open, closed) = oneshot::channel::<()>();

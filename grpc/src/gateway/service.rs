@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use lamina_llb::BuildError;
 use lamina_proto::gateway;
 use lamina_proto::gateway::llb_bridge_server::LlbBridge;
@@ -46,6 +47,16 @@ impl GatewayService {
     /// Makes the service of one build.
     pub(super) fn of(build: Arc<DrivenBuild>) -> Self {
         Self(Route::One(build))
+    }
+
+    /// Answers ReadDir as encoded for the wire.
+    pub(super) async fn listing(
+        &self,
+        request: Request<gateway::ReadDirRequest>,
+    ) -> Result<Bytes, Status> {
+        let build = self.find("ReadDir", request.metadata()).await?;
+        let answer = build.listing(request.into_inner()).await;
+        answer.map_err(|error| build.status(&error))
     }
 
     async fn find(&self, method: &str, call: &MetadataMap) -> Result<Arc<DrivenBuild>, Status> {
@@ -120,7 +131,11 @@ impl LlbBridge for GatewayService {
         &self,
         request: Request<gateway::ReadDirRequest>,
     ) -> Answer<gateway::ReadDirResponse> {
-        forward!(self, "ReadDir", request, read_dir)
+        let build = self.find("ReadDir", request.metadata()).await?;
+        let answer = build.read_dir(request.get_ref()).await;
+        answer
+            .map(Response::new)
+            .map_err(|error| build.status(&error))
     }
 
     async fn stat_file(

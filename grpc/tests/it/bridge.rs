@@ -46,6 +46,8 @@ pub(crate) struct MemoryBridge {
     pub(crate) labels: BTreeMap<String, String>,
     pub(crate) warnings: Mutex<Vec<(Digest, Warning)>>,
     pub(crate) frontends: Mutex<Vec<FrontendRequest>>,
+    /// Directories that were listed.
+    pub(crate) listed: Mutex<Vec<String>>,
     pub(crate) failure: Mutex<Option<Arc<SolveFailure>>>,
 }
 
@@ -219,6 +221,8 @@ impl Bridge for MemoryBridge {
         path: &str,
         include: Option<&str>,
     ) -> Result<Vec<(Vec<u8>, Stat)>, BuildError> {
+        let mut listed = self.listed.lock().expect("unpoisoned");
+        listed.push(path.to_owned());
         match (path, include) {
             ("/etc", None | Some("g*")) => {
                 let size = GROUP.len() as u64;

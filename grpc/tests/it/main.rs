@@ -12,6 +12,7 @@ mod gateway;
 #[path = "../../../llb/tests/it/harness.rs"]
 mod harness;
 mod hostile;
+mod listings;
 mod outcome;
 mod program;
 mod services;
@@ -31,6 +32,7 @@ const TESTS: &[Test] = tests![
     gateway::ping_lists_what_works,
     gateway::results_have_all_forms,
     gateway::reads_answer_as_recorded,
+    listings::listings_are_remembered,
     gateway::failed_ops_can_be_looked_at,
     gateway::warnings_arrive,
     gateway::containers_are_refused,
