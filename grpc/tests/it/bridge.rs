@@ -33,6 +33,9 @@ use lamina_types::Stat;
 /// A definition whose evaluation fails.
 pub(crate) const FAILING: &[u8] = b"fails";
 
+/// A path whose description is a bug.
+pub(crate) const PANICS: &str = "/panics";
+
 /// What `/etc/group` holds.
 pub(crate) const GROUP: &[u8] = b"root:x:0:\napp:x:1235:\n";
 
@@ -235,6 +238,7 @@ impl Bridge for MemoryBridge {
     async fn stat_file(&self, _: &Reference, path: &str) -> Result<(Vec<u8>, Stat), BuildError> {
         match path {
             "/etc" => Ok((b"etc".to_vec(), stat(FileKind::Directory, 0o755, 4096))),
+            PANICS => panic!("as a bug does"),
             path => Err(missing("lstat", path)),
         }
     }

@@ -4,9 +4,12 @@ use bytes::Buf as _;
 use bytes::BufMut as _;
 use bytes::Bytes;
 use lamina_grpc::MAX_MESSAGE_BYTES;
+use lamina_proto::content;
 use lamina_proto::control;
 use lamina_proto::gateway;
 use lamina_proto::gateway::llb_bridge_client::LlbBridgeClient;
+use lamina_proto::pb;
+use lamina_proto::rpc;
 use proptest::collection;
 use proptest::prelude::any;
 use proptest::strategy::Strategy as _;
@@ -25,6 +28,7 @@ use tonic::transport::Channel;
 
 use crate::block_on;
 use crate::bridge::MemoryBridge;
+use crate::bridge::PANICS;
 use crate::bridge::definition;
 use crate::daemon::daemon;
 use crate::gateway::with_pipe;
@@ -88,8 +92,8 @@ fn requests() -> Vec<(&'static str, Vec<u8>)> {
     };
     let warn = gateway::WarnRequest {
         digest: lamina_types::Digest::of(b"v").to_string(),
-        info: Some(lamina_proto::pb::SourceInfo::default()),
-        ranges: vec![lamina_proto::pb::Range::default()],
+        info: Some(pb::SourceInfo::default()),
+        ranges: vec![pb::Range::default()],
         ..gateway::WarnRequest::default()
     };
     let read = gateway::ReadFileRequest {
@@ -101,6 +105,29 @@ fn requests() -> Vec<(&'static str, Vec<u8>)> {
         }),
         ..gateway::ReadFileRequest::default()
     };
+    let source = gateway::ResolveSourceMetaRequest {
+        source: Some(pb::SourceOp {
+            identifier: "docker-image://x".to_owned(),
+            ..pb::SourceOp::default()
+        }),
+        platform: Some(pb::Platform::default()),
+        ..gateway::ResolveSourceMetaRequest::default()
+    };
+    let returned = gateway::ReturnRequest {
+        result: Some(gateway::Result {
+            result: Some(gateway::result::Result::Ref(gateway::Ref::default())),
+            metadata: [("k".to_owned(), b"v".to_vec())].into(),
+            ..gateway::Result::default()
+        }),
+        error: Some(rpc::Status {
+            code: 2,
+            message: "m".to_owned(),
+            details: vec![prost_types::Any {
+                type_url: "github.com/moby/buildkit/errdefs.Source+json".to_owned(),
+                value: br#"{"info":{"filename":"f"},"ranges":[{}]}"#.to_vec(),
+            }],
+        }),
+    };
     vec![
         ("Ping", Vec::new()),
         ("Inputs", Vec::new()),
@@ -109,8 +136,12 @@ fn requests() -> Vec<(&'static str, Vec<u8>)> {
         ("ReadFile", read.encode_to_vec()),
         ("ReadDir", read.encode_to_vec()),
         ("StatFile", read.encode_to_vec()),
+        ("Evaluate", read.encode_to_vec()),
         ("ResolveImageConfig", solve.encode_to_vec()),
-        ("ResolveSourceMeta", solve.encode_to_vec()),
+        ("ResolveSourceMeta", source.encode_to_vec()),
+        ("NewContainer", solve.encode_to_vec()),
+        // The last: what is returned ends the build.
+        ("Return", returned.encode_to_vec()),
     ]
 }
 
@@ -143,10 +174,32 @@ async fn torment(channel: &Channel, path: &'static str, valid: &[u8], build: &st
         request
             .metadata_mut()
             .insert("buildkit-controlapi-buildid", id);
-        let answer = client.unary(request, path.parse().expect("a path"), Raw);
+        let answer = call(&mut client, request, path);
         // What has become a build that its client is to drive has no end.
-        drop(tokio::time::timeout(PATIENCE, answer).await);
+        if let Ok(Err(status)) = tokio::time::timeout(PATIENCE, answer).await {
+            assert!(!is_panic(&status), "{path}: {status:?}");
+        }
     }
+}
+
+/// Reads the whole answer, which is one message or many.
+async fn call(
+    client: &mut Grpc<Channel>,
+    request: Request<Bytes>,
+    path: &'static str,
+) -> Result<(), tonic::Status> {
+    let path = path.parse().expect("a path");
+    let answer = client.server_streaming(request, path, Raw).await?;
+    let mut messages = answer.into_inner();
+    while messages.message().await?.is_some() {}
+    Ok(())
+}
+
+/// A panic in a call of its own resets the stream, one in a build or in a task is told as such.
+fn is_panic(status: &tonic::Status) -> bool {
+    let broken = std::error::Error::source(status).is_some();
+    let message = status.message();
+    broken || message.contains("internal error") || message.contains("panicked")
 }
 
 /// Every request of LLBBridge, on a pipe.
@@ -162,46 +215,93 @@ pub(crate) fn odd_bytes_on_a_pipe_harm_nobody() -> Outcome {
     Outcome::Passed
 }
 
-/// Requests of Control that end by themselves, and one that is too large.
+/// Valid requests of the daemon socket that end by themselves.
+fn socket_requests() -> Vec<(&'static str, Vec<u8>)> {
+    let prune = control::PruneRequest {
+        filter: vec!["type==regular".to_owned()],
+        keep_duration: i64::MIN,
+        reserved_space: i64::MAX,
+        max_used_space: -1,
+        ..control::PruneRequest::default()
+    };
+    let usage = control::DiskUsageRequest {
+        filter: vec!["id~=x".to_owned()],
+        age_limit: i64::MIN,
+    };
+    let workers = control::ListWorkersRequest {
+        filter: vec!["id~=x".to_owned()],
+    };
+    let update = control::UpdateBuildHistoryRequest {
+        r#ref: "x".to_owned(),
+        delete: true,
+        ..control::UpdateBuildHistoryRequest::default()
+    };
+    let history = control::BuildHistoryRequest {
+        r#ref: "x".to_owned(),
+        early_exit: true,
+        filter: vec!["status==error".to_owned()],
+        limit: 3,
+        ..control::BuildHistoryRequest::default()
+    };
+    let read = content::ReadContentRequest {
+        digest: lamina_types::Digest::of(b"x").to_string(),
+        offset: i64::MAX,
+        size: i64::MIN,
+    };
+    let list = content::ListContentRequest {
+        filters: vec!["digest==x".to_owned()],
+    };
+    vec![
+        (
+            "/moby.buildkit.v1.Control/Solve",
+            encoded(&definition_solve()),
+        ),
+        ("/moby.buildkit.v1.Control/DiskUsage", encoded(&usage)),
+        ("/moby.buildkit.v1.Control/Prune", encoded(&prune)),
+        ("/moby.buildkit.v1.Control/ListWorkers", encoded(&workers)),
+        (
+            "/moby.buildkit.v1.Control/UpdateBuildHistory",
+            encoded(&update),
+        ),
+        (
+            "/moby.buildkit.v1.Control/ListenBuildHistory",
+            encoded(&history),
+        ),
+        (
+            "/containerd.services.content.v1.Content/Info",
+            encoded(&usage),
+        ),
+        (
+            "/containerd.services.content.v1.Content/Read",
+            encoded(&read),
+        ),
+        (
+            "/containerd.services.content.v1.Content/List",
+            encoded(&list),
+        ),
+        ("/moby.buildkit.v1.frontend.LLBBridge/Ping", Vec::new()),
+        (
+            "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
+            encoded(&usage),
+        ),
+    ]
+}
+
+fn definition_solve() -> control::SolveRequest {
+    control::SolveRequest {
+        r#ref: "x".to_owned(),
+        definition: Some(definition(b"x")),
+        session: "nobody".to_owned(),
+        ..control::SolveRequest::default()
+    }
+}
+
+/// Requests of the daemon socket, and one that is too large.
 pub(crate) fn odd_bytes_harm_nobody() -> Outcome {
     block_on(async {
         let daemon = daemon!();
         let channel = daemon.connect().await;
-        let solve = control::SolveRequest {
-            r#ref: "x".to_owned(),
-            definition: Some(definition(b"x")),
-            session: "nobody".to_owned(),
-            ..control::SolveRequest::default()
-        };
-        let prune = control::PruneRequest {
-            filter: vec!["type==regular".to_owned()],
-            keep_duration: i64::MIN,
-            reserved_space: i64::MAX,
-            max_used_space: -1,
-            ..control::PruneRequest::default()
-        };
-        let usage = control::DiskUsageRequest {
-            filter: vec!["id~=x".to_owned()],
-            age_limit: i64::MIN,
-        };
-        let update = control::UpdateBuildHistoryRequest {
-            r#ref: "x".to_owned(),
-            delete: true,
-            ..control::UpdateBuildHistoryRequest::default()
-        };
-        for (path, valid) in [
-            ("/moby.buildkit.v1.Control/Solve", encoded(&solve)),
-            ("/moby.buildkit.v1.Control/DiskUsage", encoded(&usage)),
-            ("/moby.buildkit.v1.Control/Prune", encoded(&prune)),
-            (
-                "/moby.buildkit.v1.Control/UpdateBuildHistory",
-                encoded(&update),
-            ),
-            (
-                "/containerd.services.content.v1.Content/Info",
-                encoded(&usage),
-            ),
-        ] {
+        for (path, valid) in socket_requests() {
             let rounds = torment(&channel, path, &valid, "x");
             let limited = tokio::time::timeout(std::time::Duration::from_secs(60), rounds);
             limited
@@ -209,13 +309,35 @@ pub(crate) fn odd_bytes_harm_nobody() -> Outcome {
                 .unwrap_or_else(|_| panic!("{path}: no answer"));
         }
         let mut client = daemon.control().await;
-        let mut large = solve;
+        let mut large = definition_solve();
         large.definition = Some(definition(&vec![0; MAX_MESSAGE_BYTES]));
         let status = client.solve(large).await.expect_err("too large");
         assert_eq!(status.code(), tonic::Code::OutOfRange);
         client.info(control::InfoRequest {}).await.expect("answers");
+        let workers = client.list_workers(control::ListWorkersRequest::default());
+        assert_eq!(workers.await.expect("answers").into_inner().record.len(), 1);
         Outcome::Passed
     })
+}
+
+/// What tells panics apart does so: in the call itself, in a build, and in a frontend's read.
+pub(crate) fn panics_are_seen() -> Outcome {
+    with_pipe(MemoryBridge::with_options(&[]), async |channel| {
+        let mut client = LlbBridgeClient::new(channel.clone());
+        let id = crate::gateway::reference(&mut client, b"x").await;
+        let read = gateway::StatFileRequest {
+            r#ref: id,
+            path: PANICS.to_owned(),
+            ..gateway::StatFileRequest::default()
+        };
+        let path = "/moby.buildkit.v1.frontend.LLBBridge/StatFile";
+        let mut raw = Grpc::new(channel);
+        raw.ready().await.expect("the connection lives");
+        let request = Request::new(Bytes::from(encoded(&read)));
+        let status = call(&mut raw, request, path).await.expect_err("a panic");
+        assert!(is_panic(&status), "{status:?}");
+    });
+    Outcome::Passed
 }
 
 fn encoded(message: &impl Message) -> Vec<u8> {

@@ -62,6 +62,7 @@ const TESTS: &[Test] = tests![
     exporters::only_those_who_want_it_are_asked,
     hostile::odd_bytes_harm_nobody,
     hostile::odd_bytes_on_a_pipe_harm_nobody,
+    hostile::panics_are_seen,
 ];
 
 fn main() {
