@@ -12,6 +12,7 @@ use lamina_llb::Entitlements;
 use lamina_llb::Services;
 use lamina_llb::SnapshotResults;
 use lamina_llb::SnapshotSolver;
+use lamina_llb::WorkerInfo;
 use lamina_registry::RegistryClient;
 use lamina_session::SessionManager;
 use lamina_snapshotter::KernelOverlay;
@@ -139,17 +140,12 @@ impl Inner {
         let cache = Arc::new(RedbCache::new(Arc::clone(&stores.database)));
         let uses = Usage::uses(Arc::clone(&stores.database));
         let cache_mounts = CacheMounts::open(&state.folder("cache-mounts")?)?;
-        let kept = KeptStores {
-            snapshots: stores.snapshots.clone(),
-            content: stores.content.clone(),
-            cache: Arc::clone(&cache),
-            cache_mounts: cache_mounts.clone(),
-            uses: Arc::clone(&uses),
-            builds: Arc::default(),
-        };
+        let kept = kept(&stores, &cache, &cache_mounts, &uses);
         let history = History::new(stores.database, stores.history, options.history.clone());
         let encode_error = options.encode_error.take();
         let platforms = Platforms::new(&options.platforms);
+        let (id, namespace) = (state.worker_id()?, stores.snapshots.namespace());
+        let worker = worker::describe(id, &options, platforms.now(), namespace);
         Ok(Self {
             solver: solver(&cache, &stores.snapshots, uses, options.max_parallelism),
             cache,
@@ -167,13 +163,30 @@ impl Inner {
                 options,
                 &state,
                 cache_mounts,
-                &platforms,
+                worker,
                 stores.snapshots,
                 (stores.content, stores.registry),
             )?),
             platforms,
             _state: state,
         })
+    }
+}
+
+/// Returns what takes space.
+fn kept(
+    stores: &Stores,
+    cache: &Arc<RedbCache>,
+    cache_mounts: &CacheMounts,
+    uses: &Arc<LayerUses>,
+) -> KeptStores {
+    KeptStores {
+        snapshots: stores.snapshots.clone(),
+        content: stores.content.clone(),
+        cache: Arc::clone(cache),
+        cache_mounts: cache_mounts.clone(),
+        uses: Arc::clone(uses),
+        builds: Arc::default(),
     }
 }
 
@@ -214,14 +227,11 @@ fn services(
     options: EngineOptions,
     state: &State,
     cache_mounts: CacheMounts,
-    platforms: &Platforms,
+    worker: WorkerInfo,
     snapshots: SnapshotStore,
     (content, registry): (ContentStore, RegistryClient),
 ) -> Result<Services, OpenError> {
     let blocking = Blocking::new(parallelism(0)).map_err(OpenError::Threads)?;
-    let platforms = platforms.now();
-    let id = state.worker_id()?;
-    let worker = worker::describe(id, &options, platforms.clone(), snapshots.namespace());
     let executor = Executor::start(ExecutorOptions {
         runtime: options.runtime,
         mounter: mounter(options.snapshotter, &snapshots)?,
@@ -245,9 +255,9 @@ fn services(
         executor,
         cache_mounts,
         blocking,
+        platforms: worker.platforms.clone(),
         worker,
         sessions: options.sessions,
-        platforms,
         frontends: options.frontends,
     })
 }

@@ -80,8 +80,7 @@ impl Engine {
         if request.id.is_empty() {
             request.id = random_id();
         }
-        let id = request.id.clone();
-        let is_recorded = !request.internal;
+        let (id, is_recorded) = (request.id.clone(), !request.internal);
         let _gate = self.0.usage.build_begins().await;
         let (events, receiver) = unbounded_channel();
         let path = self.0.history.blobs().temporary();
@@ -100,15 +99,13 @@ impl Engine {
             outcome
         };
         let (outcome, (log, counts)) = tokio::join!(work, recorder.run(ended));
+        let recorded = outcome.as_ref().map(|(_, responses)| responses.clone());
         let ending = Ending {
-            outcome: match &outcome {
-                Ok((_, responses)) => Ok(responses.clone()),
-                Err(error) => Err(self.recorded_error(error)),
-            },
+            outcome: recorded.map_err(|error| self.recorded_error(error)),
             counts,
         };
-        self.finish(registration, is_recorded.then_some((id, log, ending)))
-            .await;
+        let record = is_recorded.then_some((id, log, ending));
+        self.finish(registration, record).await;
         outcome.map(|(outcome, _)| outcome)
     }
 
