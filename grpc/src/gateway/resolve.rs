@@ -3,6 +3,7 @@
 use lamina_llb::BuildError;
 use lamina_llb::ResolveImageOptions;
 use lamina_llb::ResolveSourceRequest;
+use lamina_llb::ResolvedSource;
 use lamina_proto::gateway;
 use lamina_proto::pb;
 use lamina_types::Platform;
@@ -60,29 +61,33 @@ impl DrivenBuild {
             policies: request.source_policies,
         });
         let resolved = resolved.await?;
-        let image = resolved.image.map(|(digest, config)| {
-            let digest = digest.to_string();
-            gateway::ResolveSourceImageResponse {
-                digest,
-                config,
-                attestation_chain: None,
-            }
-        });
-        let http = resolved.http.map(|(digest, filename, modified)| {
-            let timestamp = |seconds| prost_types::Timestamp { seconds, nanos: 0 };
-            gateway::ResolveSourceHttpResponse {
-                checksum: digest.to_string(),
-                filename,
-                last_modified: modified.map(timestamp),
-                checksum_response: None,
-            }
-        });
-        Ok(gateway::ResolveSourceMetaResponse {
-            source: Some(resolved.source),
-            image,
-            git: None,
-            http,
-        })
+        Ok(response(resolved))
+    }
+}
+
+fn response(resolved: ResolvedSource) -> gateway::ResolveSourceMetaResponse {
+    let image = resolved.image.map(|(digest, config)| {
+        let digest = digest.to_string();
+        gateway::ResolveSourceImageResponse {
+            digest,
+            config,
+            attestation_chain: None,
+        }
+    });
+    let http = resolved.http.map(|(digest, filename, modified)| {
+        let timestamp = |seconds| prost_types::Timestamp { seconds, nanos: 0 };
+        gateway::ResolveSourceHttpResponse {
+            checksum: digest.to_string(),
+            filename,
+            last_modified: modified.map(timestamp),
+            checksum_response: None,
+        }
+    });
+    gateway::ResolveSourceMetaResponse {
+        source: Some(resolved.source),
+        image,
+        git: None,
+        http,
     }
 }
 

@@ -4,12 +4,9 @@ use bytes::Buf as _;
 use bytes::BufMut as _;
 use bytes::Bytes;
 use lamina_grpc::MAX_MESSAGE_BYTES;
-use lamina_proto::content;
 use lamina_proto::control;
 use lamina_proto::gateway;
 use lamina_proto::gateway::llb_bridge_client::LlbBridgeClient;
-use lamina_proto::pb;
-use lamina_proto::rpc;
 use proptest::collection;
 use proptest::prelude::any;
 use proptest::strategy::Strategy as _;
@@ -33,6 +30,7 @@ use crate::bridge::definition;
 use crate::daemon::daemon;
 use crate::gateway::with_pipe;
 use crate::harness::Outcome;
+use crate::valid;
 
 /// Messages for each method.
 const ROUNDS: usize = 40;
@@ -81,68 +79,6 @@ impl Decoder for Raw {
         let length = buffer.remaining();
         Ok(Some(buffer.copy_to_bytes(length)))
     }
-}
-
-/// Valid requests that odd ones are made of.
-fn requests() -> Vec<(&'static str, Vec<u8>)> {
-    let solve = gateway::SolveRequest {
-        definition: Some(definition(b"x")),
-        frontend_opt: [("k".to_owned(), "v".to_owned())].into(),
-        ..gateway::SolveRequest::default()
-    };
-    let warn = gateway::WarnRequest {
-        digest: lamina_types::Digest::of(b"v").to_string(),
-        info: Some(pb::SourceInfo::default()),
-        ranges: vec![pb::Range::default()],
-        ..gateway::WarnRequest::default()
-    };
-    let read = gateway::ReadFileRequest {
-        r#ref: "x".to_owned(),
-        file_path: "/etc".to_owned(),
-        range: Some(gateway::FileRange {
-            offset: 1,
-            length: 2,
-        }),
-        ..gateway::ReadFileRequest::default()
-    };
-    let source = gateway::ResolveSourceMetaRequest {
-        source: Some(pb::SourceOp {
-            identifier: "docker-image://x".to_owned(),
-            ..pb::SourceOp::default()
-        }),
-        platform: Some(pb::Platform::default()),
-        ..gateway::ResolveSourceMetaRequest::default()
-    };
-    let returned = gateway::ReturnRequest {
-        result: Some(gateway::Result {
-            result: Some(gateway::result::Result::Ref(gateway::Ref::default())),
-            metadata: [("k".to_owned(), b"v".to_vec())].into(),
-            ..gateway::Result::default()
-        }),
-        error: Some(rpc::Status {
-            code: 2,
-            message: "m".to_owned(),
-            details: vec![prost_types::Any {
-                type_url: "github.com/moby/buildkit/errdefs.Source+json".to_owned(),
-                value: br#"{"info":{"filename":"f"},"ranges":[{}]}"#.to_vec(),
-            }],
-        }),
-    };
-    vec![
-        ("Ping", Vec::new()),
-        ("Inputs", Vec::new()),
-        ("Solve", solve.encode_to_vec()),
-        ("Warn", warn.encode_to_vec()),
-        ("ReadFile", read.encode_to_vec()),
-        ("ReadDir", read.encode_to_vec()),
-        ("StatFile", read.encode_to_vec()),
-        ("Evaluate", read.encode_to_vec()),
-        ("ResolveImageConfig", solve.encode_to_vec()),
-        ("ResolveSourceMeta", source.encode_to_vec()),
-        ("NewContainer", solve.encode_to_vec()),
-        // The last: what is returned ends the build.
-        ("Return", returned.encode_to_vec()),
-    ]
 }
 
 /// Sends odd versions of `valid` to `path`; each is answered somehow.
@@ -205,7 +141,7 @@ fn is_panic(status: &tonic::Status) -> bool {
 /// Every request of LLBBridge, on a pipe.
 pub(crate) fn odd_bytes_on_a_pipe_harm_nobody() -> Outcome {
     with_pipe(MemoryBridge::with_options(&[]), async |channel| {
-        for (method, valid) in requests() {
+        for (method, valid) in valid::of_gateway() {
             let path = format!("/moby.buildkit.v1.frontend.LLBBridge/{method}");
             torment(&channel, path.leak(), &valid, "x").await;
         }
@@ -215,93 +151,12 @@ pub(crate) fn odd_bytes_on_a_pipe_harm_nobody() -> Outcome {
     Outcome::Passed
 }
 
-/// Valid requests of the daemon socket that end by themselves.
-fn socket_requests() -> Vec<(&'static str, Vec<u8>)> {
-    let prune = control::PruneRequest {
-        filter: vec!["type==regular".to_owned()],
-        keep_duration: i64::MIN,
-        reserved_space: i64::MAX,
-        max_used_space: -1,
-        ..control::PruneRequest::default()
-    };
-    let usage = control::DiskUsageRequest {
-        filter: vec!["id~=x".to_owned()],
-        age_limit: i64::MIN,
-    };
-    let workers = control::ListWorkersRequest {
-        filter: vec!["id~=x".to_owned()],
-    };
-    let update = control::UpdateBuildHistoryRequest {
-        r#ref: "x".to_owned(),
-        delete: true,
-        ..control::UpdateBuildHistoryRequest::default()
-    };
-    let history = control::BuildHistoryRequest {
-        r#ref: "x".to_owned(),
-        early_exit: true,
-        filter: vec!["status==error".to_owned()],
-        limit: 3,
-        ..control::BuildHistoryRequest::default()
-    };
-    let read = content::ReadContentRequest {
-        digest: lamina_types::Digest::of(b"x").to_string(),
-        offset: i64::MAX,
-        size: i64::MIN,
-    };
-    let list = content::ListContentRequest {
-        filters: vec!["digest==x".to_owned()],
-    };
-    vec![
-        (
-            "/moby.buildkit.v1.Control/Solve",
-            encoded(&definition_solve()),
-        ),
-        ("/moby.buildkit.v1.Control/DiskUsage", encoded(&usage)),
-        ("/moby.buildkit.v1.Control/Prune", encoded(&prune)),
-        ("/moby.buildkit.v1.Control/ListWorkers", encoded(&workers)),
-        (
-            "/moby.buildkit.v1.Control/UpdateBuildHistory",
-            encoded(&update),
-        ),
-        (
-            "/moby.buildkit.v1.Control/ListenBuildHistory",
-            encoded(&history),
-        ),
-        (
-            "/containerd.services.content.v1.Content/Info",
-            encoded(&usage),
-        ),
-        (
-            "/containerd.services.content.v1.Content/Read",
-            encoded(&read),
-        ),
-        (
-            "/containerd.services.content.v1.Content/List",
-            encoded(&list),
-        ),
-        ("/moby.buildkit.v1.frontend.LLBBridge/Ping", Vec::new()),
-        (
-            "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
-            encoded(&usage),
-        ),
-    ]
-}
-
-fn definition_solve() -> control::SolveRequest {
-    control::SolveRequest {
-        r#ref: "x".to_owned(),
-        definition: Some(definition(b"x")),
-        session: "nobody".to_owned(),
-        ..control::SolveRequest::default()
-    }
-}
-
 /// Requests of the daemon socket, and one that is too large.
 pub(crate) fn odd_bytes_harm_nobody() -> Outcome {
     block_on(async {
         let daemon = daemon!();
         let channel = daemon.connect().await;
-        for (path, valid) in socket_requests() {
+        for (path, valid) in valid::of_socket() {
             let rounds = torment(&channel, path, &valid, "x");
             let limited = tokio::time::timeout(std::time::Duration::from_secs(60), rounds);
             limited
@@ -309,7 +164,7 @@ pub(crate) fn odd_bytes_harm_nobody() -> Outcome {
                 .unwrap_or_else(|_| panic!("{path}: no answer"));
         }
         let mut client = daemon.control().await;
-        let mut large = definition_solve();
+        let mut large = valid::build();
         large.definition = Some(definition(&vec![0; MAX_MESSAGE_BYTES]));
         let status = client.solve(large).await.expect_err("too large");
         assert_eq!(status.code(), tonic::Code::OutOfRange);

@@ -17,6 +17,7 @@ mod outcome;
 mod program;
 mod services;
 mod sources;
+mod valid;
 mod wire;
 
 use harness::Test;
