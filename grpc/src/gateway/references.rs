@@ -109,3 +109,28 @@ impl References {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use lamina_proto::pb;
+
+    use super::*;
+
+    /// Row SVC-18.
+    #[test]
+    fn all_of_a_result_gets_names_but_scratch() {
+        let one = || Some(Reference::foreign(pb::Definition::default()));
+        let map = [("a", one()), ("b", None), ("c", one())];
+        let map = map.map(|(key, reference)| (key.to_owned(), reference));
+        let references = References::new();
+        for (name, refs, count) in [
+            ("one", ResultRefs::Single(one()), 1),
+            ("scratch", ResultRefs::Single(None), 0),
+            ("many", ResultRefs::Map(map.into()), 2),
+        ] {
+            let ids = references.names(&refs);
+            assert_eq!(ids.len(), count, "{name}");
+            assert!(ids.iter().all(|id| references.get(id).is_ok()), "{name}");
+        }
+    }
+}
