@@ -37,7 +37,7 @@ pub(super) fn is_replaced(bridge: &dyn Bridge, source: &str) -> bool {
 }
 
 /// Returns the context that stands for `source`, if the client gives one.
-fn replacement(
+pub(super) fn replacement(
     bridge: &dyn Bridge,
     source: &str,
 ) -> std::result::Result<Option<NamedContext>, FrontendError> {

@@ -51,6 +51,15 @@ impl GatewayFrontend {
         Self { server }
     }
 
+    /// Returns the named context, as `KIND:VALUE`, that is run in place of the image `source` (row
+    /// FGW-05); `None` if it is that image.
+    #[must_use]
+    pub fn replacement(bridge: &dyn Bridge, source: &str) -> Option<String> {
+        image::replacement(bridge, source)
+            .ok()?
+            .map(|context| context.value)
+    }
+
     async fn run(&self, bridge: &Arc<dyn Bridge>, source: &str) -> Result<BuildResult> {
         let program = Program::load(bridge.as_ref(), source).await?;
         caps::check(bridge.as_ref(), &program)?;

@@ -3,6 +3,7 @@
 //! The image holds a program of these tests (`tests/frontend`), which is built and pushed by
 //! the daemon under test.
 
+mod allowed;
 mod endings;
 mod everything;
 mod stand_in;
