@@ -11,7 +11,7 @@ use crate::progress::Mode;
 /// Arguments of `lamina du` (row CLI-14).
 #[derive(Debug, Args)]
 pub(crate) struct DuArgs {
-    /// Only what matches, such as type==exec.cachemount; several must all match
+    /// Only what matches, such as type==exec.cachemount; of several one must match, a,b means both
     #[arg(short, long, value_name = "FILTER")]
     pub(crate) filter: Vec<String>,
     /// Everything that is known of each record
@@ -30,7 +30,7 @@ pub(crate) struct PruneArgs {
     /// Also what belongs to frontends and the daemon itself
     #[arg(short, long)]
     pub(crate) all: bool,
-    /// Only what matches, such as type==source.local; several must all match
+    /// Only what matches, such as type==source.local; of several one must match, a,b means both
     #[arg(short, long, value_name = "FILTER")]
     pub(crate) filter: Vec<String>,
     /// Keep what was used within this time, such as 24h
@@ -66,7 +66,7 @@ pub(crate) struct HistoryArgs {
 pub(crate) enum HistoryCommand {
     /// List builds, the newest first
     Ls {
-        /// Only builds that match, such as status==error; several must all match
+        /// Only builds that match, such as status==error; of several one must match, a,b means both
         #[arg(short, long, value_name = "FILTER")]
         filter: Vec<String>,
         /// json or '{{json .}}' for programs
@@ -121,7 +121,7 @@ pub(crate) struct DebugArgs {
 pub(crate) enum DebugCommand {
     /// List what steps run on
     Workers {
-        /// Only workers that match
+        /// Only workers that match; of several one must match, a,b means both
         #[arg(short, long, value_name = "FILTER")]
         filter: Vec<String>,
         /// Labels, policies and versions too
