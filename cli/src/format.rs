@@ -7,6 +7,7 @@ use prost_types::Timestamp;
 use serde_json::Value;
 
 use crate::error::CliError;
+use crate::visible::visible;
 
 /// What is printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,8 +31,10 @@ impl Format {
     }
 }
 
-/// Writes rows in columns, two blanks apart.
+/// Writes rows in columns, two blanks apart. Cells may be anybody's text.
 pub(crate) fn table(rows: &[Vec<String>]) -> String {
+    let shown = |row: &Vec<String>| row.iter().map(|cell| visible(cell)).collect();
+    let rows: Vec<Vec<String>> = rows.iter().map(shown).collect();
     let columns = rows.iter().map(Vec::len).max().unwrap_or_default();
     let width = |column: usize| {
         let cells = rows.iter().filter_map(|row| row.get(column));
@@ -113,6 +116,12 @@ mod tests {
         let rows = [row(["ID", "SIZE"]), row(["long-id", "1B"]), row(["x", ""])];
         assert_eq!(table(&rows), "ID       SIZE\nlong-id  1B\nx\n");
         assert_eq!(table(&[]), "");
+    }
+
+    #[test]
+    fn cells_are_no_commands_to_the_terminal() {
+        let rows = [row(["a\x1b[31m", "b\nc"]), row(["", "d"])];
+        assert_eq!(table(&rows), "a\\u{1b}[31m  b\\nc\n             d\n");
     }
 
     #[test]

@@ -18,6 +18,7 @@ use crate::format::Format;
 use crate::progress;
 use crate::progress::Mode;
 use crate::report;
+use crate::visible::visible;
 
 /// Runs `lamina history`.
 pub(crate) async fn history(args: HistoryArgs) -> Result<ExitCode, CliError> {
@@ -244,7 +245,7 @@ async fn remove(client: &Client, builds: &[String], all: bool) -> Result<(), Cli
             ..control::UpdateBuildHistoryRequest::default()
         };
         client.update_history(request).await?;
-        report::result(&id);
+        report::result(&visible(&id));
     }
     Ok(())
 }

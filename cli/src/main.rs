@@ -28,6 +28,7 @@ mod secrets;
 mod signals;
 mod ssh;
 mod usage;
+mod visible;
 
 use std::process::ExitCode;
 

@@ -8,9 +8,11 @@
 
 use std::fmt::Display;
 
+use crate::visible::visible_lines;
+
 /// Prints an error that ended the command.
 pub(crate) fn error(error: &dyn Display) {
-    eprintln!("ERROR: {error}");
+    eprintln!("ERROR: {}", visible_lines(&error.to_string()));
 }
 
 /// Prints text as it is to standard error.

@@ -16,6 +16,7 @@ use crate::error::CliError;
 use crate::format;
 use crate::format::Format;
 use crate::report;
+use crate::visible::visible;
 
 /// Runs `lamina debug`.
 pub(crate) async fn debug(args: DebugArgs) -> Result<ExitCode, CliError> {
@@ -51,9 +52,15 @@ async fn info(format: Option<&str>, connection: &ConnectionArgs) -> Result<(), C
         ),
         Format::Table => {
             let words = [version.package, version.version, version.revision];
-            report::result(&format!("BuildKit: {}", words.join(" ").trim_end()));
+            report::result(&visible(&format!(
+                "BuildKit: {}",
+                words.join(" ").trim_end()
+            )));
             if !version.dockerfile_version.is_empty() {
-                report::result(&format!("Dockerfile: {}", version.dockerfile_version));
+                report::result(&visible(&format!(
+                    "Dockerfile: {}",
+                    version.dockerfile_version
+                )));
             }
         }
     }

@@ -9,6 +9,9 @@ use lamina_solver::VertexEvent;
 use lamina_types::Digest;
 use lamina_types::StepStatus;
 
+use crate::visible::visible;
+use crate::visible::visible_lines;
+
 /// Log kept of each step, for the report of a failure; the oldest goes first.
 const MAX_LOG_BYTES: usize = 2 << 20;
 
@@ -125,7 +128,7 @@ pub(crate) enum Change {
     Warning(String),
 }
 
-/// All steps of a build.
+/// All steps of a build. Every text in it can be shown on a terminal.
 #[derive(Default)]
 pub(crate) struct Steps {
     steps: Vec<Step>,
@@ -158,10 +161,14 @@ impl Steps {
             }
             Event::Status { vertex, status } => {
                 let index = *self.by_digest.get(vertex)?;
-                self.steps[index].apply_status(status);
-                Some(Change::Status(index, status.clone()))
+                let status = StepStatus {
+                    name: visible(&status.name),
+                    ..status.clone()
+                };
+                self.steps[index].apply_status(&status);
+                Some(Change::Status(index, status))
             }
-            Event::Warning { warning, .. } => Some(Change::Warning(warning.short.clone())),
+            Event::Warning { warning, .. } => Some(Change::Warning(visible(&warning.short))),
         }
     }
 
@@ -181,11 +188,11 @@ impl Steps {
             });
         }
         let step = &mut self.steps[index];
-        step.name.clone_from(&vertex.name);
+        step.name = visible(&vertex.name);
         step.cached = vertex.cached;
         step.started = vertex.started;
         step.completed = vertex.completed;
-        step.error.clone_from(&vertex.error);
+        step.error = vertex.error.as_deref().map(visible_lines);
         index
     }
 
@@ -227,6 +234,26 @@ mod tests {
     fn terminals_are_safe_from_output() {
         assert_eq!(printable(b"10%\r20%\r100%\n"), "100%");
         assert_eq!(printable(b"\x1b[31mred\x1b[0m\x07\n"), "red");
+    }
+
+    #[test]
+    fn terminals_are_safe_from_names() {
+        let mut steps = Steps::default();
+        let digest = Digest::of(b"step");
+        let vertex = VertexEvent {
+            digest,
+            name: "a\x1b[2Jb".to_owned(),
+            error: Some("c\x1b[2J\nd".to_owned()),
+            inputs: Vec::new(),
+            cached: false,
+            started: None,
+            completed: None,
+            progress_group: None,
+        };
+        steps.apply(&Event::Vertex(vertex));
+        let step = steps.find(&digest).expect("announced");
+        assert_eq!(step.name, "a\\u{1b}[2Jb");
+        assert_eq!(step.error.as_deref(), Some("c\\u{1b}[2J\nd"));
     }
 
     #[test]

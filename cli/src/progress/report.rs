@@ -5,6 +5,7 @@ use lamina_llb::SourceExcerpt;
 
 use super::model::Step;
 use super::model::Steps;
+use crate::visible::visible_lines;
 
 /// Lines of the file shown around the marked ones.
 const CONTEXT_LINES: i32 = 3;
@@ -95,7 +96,7 @@ fn is_marked(source: &SourceExcerpt, line: i32) -> bool {
 }
 
 fn line(text: &mut String, content: &str) {
-    text.push_str(content);
+    text.push_str(&visible_lines(content));
     text.push('\n');
 }
 
