@@ -44,11 +44,13 @@ pub(crate) struct Caches {
     folders: Vec<(String, PathBuf)>,
     /// Folders whose index is written after the build, with the tag.
     written: Vec<(PathBuf, String)>,
+    /// Why some caches are not looked in.
+    notes: Vec<String>,
 }
 
 impl Caches {
-    /// Reads both options. A local cache to look in that is not there is left out: the first build
-    /// of many looks for it in vain.
+    /// Reads both options. A local cache that cannot be looked in is left out, with a note: the first
+    /// build of many finds none, and a damaged one is no reason not to build.
     pub(crate) fn parse(from: &[String], to: &[String]) -> Result<Self, CacheError> {
         let mut caches = Self::default();
         for text in from {
@@ -73,10 +75,14 @@ impl Caches {
         let folder = folder(FROM, &option, "src", text)?;
         if !option.attrs.contains_key("digest") {
             let tag = option.attrs.get("tag").map_or("latest", String::as_str);
-            let Ok(digest) = layout::tagged(&PathBuf::from(&folder), Some(tag)) else {
-                return Ok(());
+            match layout::tagged(&PathBuf::from(&folder), Some(tag)) {
+                Ok(digest) => option.attrs.insert("digest".to_owned(), digest.to_string()),
+                Err(reason) => {
+                    let note = format!("{FROM} {text:?} is not used: {reason}");
+                    self.notes.push(note);
+                    return Ok(());
+                }
             };
-            option.attrs.insert("digest".to_owned(), digest.to_string());
         }
         self.folders.push((folder.clone(), PathBuf::from(folder)));
         self.imports.push(option);
@@ -89,6 +95,11 @@ impl Caches {
         self.written.push((PathBuf::from(&folder), tag.to_owned()));
         self.folders.push((folder.clone(), PathBuf::from(folder)));
         Ok(())
+    }
+
+    /// Returns what the user should know before the build.
+    pub(crate) fn notes(&self) -> &[String] {
+        &self.notes
     }
 
     /// Lets the session serve the folders.
@@ -171,6 +182,29 @@ mod tests {
         assert_eq!(caches.imports[0].attrs["ref"], "app:cache");
         assert_eq!(caches.exports[0].attrs["mode"], "max");
         assert_eq!(caches.exports[1].kind, "inline");
+    }
+
+    #[test]
+    fn local_caches_that_cannot_be_used_are_told_of() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let from = format!("type=local,src={}", folder.path().display());
+        let note = |from: &str| {
+            let caches = Caches::parse(&[from.to_owned()], &[]).expect("no mistake");
+            assert!(caches.imports.is_empty(), "{from}");
+            caches.notes().concat()
+        };
+        assert!(note(&from).contains("it has no index.json"));
+        std::fs::write(folder.path().join("index.json"), "{").expect("written");
+        let damaged = note(&from);
+        assert!(damaged.starts_with("--cache-from"), "{damaged}");
+        assert!(damaged.contains("malformed index.json"), "{damaged}");
+        std::fs::write(
+            folder.path().join("index.json"),
+            r#"{"schemaVersion":2,"manifests":[]}"#,
+        )
+        .expect("written");
+        let untagged = note(&format!("{from},tag=x"));
+        assert!(untagged.contains("no image is called \"x\""), "{untagged}");
     }
 
     #[test]

@@ -20,6 +20,8 @@ use crate::options;
 use crate::output;
 use crate::output::Output;
 use crate::policy;
+use crate::report;
+use crate::visible::visible;
 
 /// The name under which the built-in frontend is registered.
 const DOCKERFILE: &str = "dockerfile.v0";
@@ -77,6 +79,9 @@ impl Job {
     ) -> Result<Self, CliError> {
         let outputs = outputs(results)?;
         let caches = Caches::parse(&options.cache_from, &options.cache_to)?;
+        for note in caches.notes() {
+            report::text(&format!("WARNING: {}\n", visible(note)));
+        }
         let policy = options
             .source_policy_file
             .as_deref()
