@@ -72,7 +72,7 @@ fn run(command: Command) -> Result<ExitCode, CliError> {
         Command::History(args) => runtime::block_on(history::history(args)),
         Command::Debug(args) => runtime::block_on(debug::debug(args)),
         Command::DialStdio(args) => dial::dial_stdio(&args),
-        Command::Doctor => doctor::doctor(),
+        Command::Doctor(args) => doctor::doctor(args),
     }
 }
 

@@ -81,7 +81,7 @@ pub(crate) enum Command {
         long_about = "Test what builds need of this machine, and say how to get it.\n\nEvery \
                       capability is tried, not looked up. The exit code is 1 if builds cannot run."
     )]
-    Doctor,
+    Doctor(DoctorArgs),
 }
 
 /// Names of this program that start the daemon, as its packages and scripts call it.
@@ -114,6 +114,15 @@ fn parse_from(words: Vec<OsString>) -> Result<Cli, clap::Error> {
     let args = DaemonCli::from_arg_matches(&matches)?.args;
     let command = Command::Daemon(Box::new(args));
     Ok(Cli { command })
+}
+
+/// Arguments of `lamina doctor`.
+#[derive(Debug, Args)]
+pub(crate) struct DoctorArgs {
+    /// Folder for layers and cache that is tried [env: LAMINA_ROOT] [default: /var/lib/lamina, or
+    /// ~/.local/share/lamina]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) root: Option<PathBuf>,
 }
 
 /// How the engine inside the command is set up. Any of these means that it is used.

@@ -23,6 +23,8 @@ use std::process::ExitCode;
 use lamina_llb::BuildError;
 use lamina_types::IoContext as _;
 
+pub(crate) use target::root_of_environment;
+
 use crate::args::BuildArgs;
 use crate::args::ResultArgs;
 use crate::args::SolveArgs;

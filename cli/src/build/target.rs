@@ -10,6 +10,12 @@ use crate::error::CliError;
 /// The variable that names the state folder of builds inside the command.
 const ROOT: &str = "LAMINA_ROOT";
 
+/// Returns the state folder that the environment names.
+pub(crate) fn root_of_environment() -> Option<PathBuf> {
+    let root = std::env::var_os(ROOT).filter(|root| !root.is_empty());
+    root.map(PathBuf::from)
+}
+
 /// Who builds.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Target {
@@ -38,9 +44,7 @@ impl Target {
                 .as_deref()
                 .filter(|address| !address.is_empty()),
             host: connect::given(connection),
-            root: std::env::var_os(ROOT)
-                .filter(|dir| !dir.is_empty())
-                .map(PathBuf::from),
+            root: root_of_environment(),
         };
         decide(given, engine, connect::running)
     }

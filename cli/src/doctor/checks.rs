@@ -1,6 +1,7 @@
 //! What is tried inside the namespaces of a build: mounts, and everything up to a step that runs.
 
 use std::path::Path;
+use std::path::PathBuf;
 
 use lamina_daemon::places;
 use lamina_engine::BuildRequest;
@@ -25,8 +26,8 @@ use super::machine;
 const NO_PROGRAM: &str = "/lamina-doctor-no-such-program";
 
 /// Makes the checks; the process is in the namespaces of a build.
-pub(super) fn inside(ids: &IdMapping) -> Vec<Finding> {
-    let root = places::default_root(ids);
+pub(super) fn inside(ids: &IdMapping, root: Option<PathBuf>) -> Vec<Finding> {
+    let root = root.unwrap_or_else(|| places::default_root(ids));
     let mut findings = vec![namespaces(ids), machine::state(&root)];
     match machine::scratch_in(&root) {
         Ok(scratch) => findings.extend(engine(scratch.path(), &places::run_dir(ids))),

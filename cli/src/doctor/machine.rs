@@ -5,8 +5,6 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 use std::path::PathBuf;
-use std::process::Command;
-use std::process::Stdio;
 
 use lamina_daemon::places;
 use tempfile::TempDir;
@@ -25,9 +23,9 @@ const BINFMT: &str = "/proc/sys/fs/binfmt_misc";
 pub(super) fn outside() -> Vec<Finding> {
     let mut findings = vec![kernel()];
     if places::is_rootless() {
-        findings.extend([subordinate_ids(), network()]);
+        findings.push(subordinate_ids());
     }
-    findings.extend([seccomp(), cgroups(), fuse(), binfmt(), git(), daemon()]);
+    findings.extend([seccomp(), cgroups(), fuse(), binfmt(), daemon()]);
     findings
 }
 
@@ -72,18 +70,6 @@ fn has_range(file: &Path) -> bool {
     owners
         .into_iter()
         .any(|owner| owner == id || name.as_deref() == Some(owner))
-}
-
-fn network() -> Finding {
-    const WHAT: &str = "user network";
-    match ["pasta", "slirp4netns"].into_iter().find(|name| runs(name)) {
-        Some(name) => Finding::ok(WHAT, format!("{name} runs")),
-        None => Finding::missing(
-            WHAT,
-            "neither pasta nor slirp4netns runs; steps use the host's network",
-            "install the package passt",
-        ),
-    }
 }
 
 fn seccomp() -> Finding {
@@ -157,17 +143,6 @@ fn binfmt() -> Finding {
     Finding::ok(WHAT, emulated.join(", "))
 }
 
-fn git() -> Finding {
-    match runs("git") {
-        true => Finding::ok("git", "runs"),
-        false => Finding::missing(
-            "git",
-            "not installed; git sources fail",
-            "install the package git",
-        ),
-    }
-}
-
 fn daemon() -> Finding {
     match connect::running() {
         Some(address) => Finding::ok("daemon", format!("answers at {address}")),
@@ -239,15 +214,4 @@ fn program(name: &str) -> Option<PathBuf> {
     std::env::split_paths(&path)
         .map(|dir| dir.join(name))
         .find(|file| file.is_file())
-}
-
-/// Tries whether a program starts.
-fn runs(name: &str) -> bool {
-    let mut command = Command::new(name);
-    command
-        .arg("--version")
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null());
-    command.status().is_ok_and(|status| status.success())
 }

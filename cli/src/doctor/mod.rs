@@ -15,6 +15,8 @@ use std::process::ExitCode;
 
 use lamina_executor::userns;
 
+use crate::args::DoctorArgs;
+use crate::build;
 use crate::error::CliError;
 use crate::format;
 use crate::report;
@@ -73,10 +75,11 @@ impl Finding {
 }
 
 /// Runs `lamina doctor`. Called with one thread: it enters the namespaces of a build.
-pub(crate) fn doctor() -> Result<ExitCode, CliError> {
+pub(crate) fn doctor(args: DoctorArgs) -> Result<ExitCode, CliError> {
+    let root = args.root.or_else(build::root_of_environment);
     let mut findings = machine::outside();
     match userns::enter() {
-        Ok(ids) => findings.extend(checks::inside(&ids)),
+        Ok(ids) => findings.extend(checks::inside(&ids, root)),
         Err(error) => findings.push(checks::no_namespaces(&error)),
     }
     report::text_result(&render(&findings));
