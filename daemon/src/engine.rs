@@ -1,5 +1,6 @@
 //! From settings to an open engine.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use lamina_engine::Engine;
@@ -12,6 +13,8 @@ use crate::frontends;
 use crate::frontends::AllowedRepositories;
 use crate::frontends::DOCKERFILE;
 use crate::frontends::GATEWAY;
+use crate::holder::holder;
+use crate::run::LOCK_PATIENCE;
 use crate::settings::Settings;
 use crate::version;
 
@@ -48,11 +51,17 @@ fn options(settings: Settings, sessions: SessionManager, notes: &mut Vec<String>
     options.dns = settings.dns;
     options.history = settings.history;
     options.registries = settings.registries;
-    let root = settings.root.display().to_string();
-    options.on_wait = Some(Box::new(move || {
-        tracing::warn!("waiting for another process that uses {root}");
-    }));
+    let root = settings.root;
+    options.on_wait = Some(Box::new(move || tracing::warn!("{}", waiting(&root))));
     options
+}
+
+/// Says what holds the start up, and for how long at most.
+fn waiting(root: &Path) -> String {
+    let seconds = LOCK_PATIENCE.as_secs();
+    let holder = holder(root).map_or_else(String::new, |pid| format!(" (pid {pid})"));
+    let root = root.display();
+    format!("waiting for another process{holder} that uses {root}, for {seconds} seconds at most")
 }
 
 /// Row CFG-12.

@@ -44,7 +44,7 @@ const MAX_SERVING_THREADS: usize = 4;
 const MAX_HEAPS: i32 = 4;
 
 /// How long another process may keep the state folder.
-const LOCK_PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const LOCK_PATIENCE: Duration = Duration::from_secs(30);
 
 /// How long cancelled builds may take to notice.
 const CANCEL_PATIENCE: Duration = Duration::from_secs(5);

@@ -70,7 +70,7 @@ fn export(output: &Output) -> ExportRequest {
 /// Returns what the engine is opened with.
 pub(super) fn options(args: EngineArgs, root: Option<PathBuf>, ids: &IdMapping) -> EngineOptions {
     let root = root.unwrap_or_else(|| places::default_root(ids));
-    let shown = root.display().to_string();
+    let waited = root.clone();
     let mut options = EngineOptions::new(root, places::run_dir(ids));
     options.snapshotter = match args.snapshotter {
         None | Some(Snapshotter::Auto) => SnapshotterKind::Auto,
@@ -83,7 +83,12 @@ pub(super) fn options(args: EngineArgs, root: Option<PathBuf>, ids: &IdMapping) 
     options.version = lamina_daemon::version();
     options.registries = registries(&args.insecure_registry);
     options.on_wait = Some(Box::new(move || {
-        report::text(&format!("waiting for another build that uses {shown}\n"));
+        let holder = lamina_daemon::holder(&waited);
+        let holder = holder.map_or_else(String::new, |pid| format!(" (pid {pid})"));
+        let root = waited.display();
+        report::text(&format!(
+            "waiting for another process{holder} that uses {root}\n"
+        ));
     }));
     options
 }
