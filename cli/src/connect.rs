@@ -2,7 +2,6 @@
 
 use std::os::unix::fs::FileTypeExt as _;
 use std::os::unix::fs::MetadataExt as _;
-use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 use lamina_client::Client;
@@ -31,13 +30,13 @@ pub(crate) fn usual() -> String {
 /// somebody answers. A socket of anybody else's is not dialled.
 pub(crate) fn running() -> Option<String> {
     let socket = places::default_socket();
-    (is_ours(&socket) && UnixStream::connect(&socket).is_ok()).then(usual)
+    (is_ours(&socket) && lamina_daemon::is_served(&socket)).then(usual)
 }
 
 fn is_ours(socket: &Path) -> bool {
-    let user = std::fs::metadata("/proc/self").map(|data| data.uid()).ok();
+    let user = rustix::process::geteuid().as_raw();
     let data = std::fs::symlink_metadata(socket);
-    data.is_ok_and(|data| data.file_type().is_socket() && Some(data.uid()) == user)
+    data.is_ok_and(|data| data.file_type().is_socket() && data.uid() == user)
 }
 
 /// Connects to the daemon that the arguments mean.
@@ -68,5 +67,28 @@ fn tls_files(args: &ConnectionArgs) -> TlsFiles {
             key: args.tlskey.clone(),
             server_name,
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixListener;
+
+    use super::*;
+
+    #[test]
+    fn a_socket_of_this_user_is_ours_and_nothing_else() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let socket = folder.path().join("x.sock");
+        let _listener = UnixListener::bind(&socket).expect("bound");
+        assert!(is_ours(&socket));
+        let (file, link) = (folder.path().join("file"), folder.path().join("link"));
+        std::fs::write(&file, "").expect("written");
+        std::os::unix::fs::symlink(&socket, &link).expect("linked");
+        for other in [file, link, folder.path().join("nothing")] {
+            assert!(!is_ours(&other), "{}", other.display());
+        }
+        let given = std::os::unix::fs::chown(&socket, Some(12345), None);
+        assert!(given.is_err() || !is_ours(&socket), "another user's");
     }
 }

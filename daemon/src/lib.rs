@@ -36,6 +36,7 @@ pub use config::parse_duration;
 pub use flags::DaemonArgs;
 pub use frontends::frontends;
 pub use holder::holder;
+pub use listen::is_served;
 pub use run::run;
 pub use version::version;
 pub use version::version_line;

@@ -13,6 +13,7 @@ use lamina_types::PathError;
 
 pub(crate) use passed::Passed;
 pub(crate) use unix::SocketFile;
+pub use unix::is_served;
 
 use crate::settings::Address;
 use crate::settings::SocketOwner;

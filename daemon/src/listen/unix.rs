@@ -10,7 +10,6 @@ use std::os::unix::fs::FileTypeExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixListener;
-use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::path::PathBuf;
 
@@ -108,22 +107,59 @@ fn remove_stale(path: &Path) -> Result<(), ListenError> {
         }
         Ok(_) => {}
     }
-    match UnixStream::connect(path) {
+    match dial(path) {
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
             Ok(fs::remove_file(path).at(path.display())?)
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         // A full queue, or a socket that may not be touched: somebody's in any case.
-        Ok(_) | Err(_) => Err(ListenError::Busy { path: shown() }),
+        Ok(()) | Err(_) => Err(ListenError::Busy { path: shown() }),
     }
+}
+
+/// Connects to a socket and hangs up. Does not wait for room in the queue of one who listens:
+/// [`io::ErrorKind::WouldBlock`] says that there is none.
+fn dial(path: &Path) -> io::Result<()> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    Ok(net::connect(&socket, &SocketAddrUnix::new(path)?)?)
+}
+
+/// Says whether somebody listens on a socket that this user may connect to. Does not wait.
+#[must_use]
+pub fn is_served(path: &Path) -> bool {
+    dial(path).map_or_else(|error| error.kind() == io::ErrorKind::WouldBlock, |()| true)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::net::UnixStream;
+
     use super::*;
 
     fn mode(path: &Path) -> u32 {
         fs::metadata(path).expect("there").permissions().mode() & 0o7777
+    }
+
+    /// Listens, and lets nobody in: as a daemon that hangs.
+    fn full_queue(path: &Path) -> (UnixListener, UnixStream) {
+        let listener = UnixListener::bind(path).expect("bound");
+        net::listen(&listener, 0).expect("a shorter queue");
+        let first = UnixStream::connect(path).expect("the queue has one place");
+        (listener, first)
+    }
+
+    #[test]
+    fn a_full_queue_is_somebodys_and_not_waited_for() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("x.sock");
+        assert!(!is_served(&path));
+        let queue = full_queue(&path);
+        assert!(is_served(&path));
+        let busy = bind(&path, SocketOwner::default()).expect_err("in use");
+        assert!(matches!(busy, ListenError::Busy { .. }), "{busy}");
+        drop(queue);
+        assert!(!is_served(&path), "a file that is left");
     }
 
     #[test]
