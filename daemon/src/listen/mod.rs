@@ -6,10 +6,12 @@
 mod passed;
 mod unix;
 
+use std::io;
 use std::net::TcpListener;
 use std::os::unix::net::UnixListener;
 
 use lamina_types::PathError;
+use rustix::io::Errno;
 
 pub(crate) use passed::Passed;
 pub(crate) use unix::SocketFile;
@@ -29,10 +31,7 @@ pub(crate) enum ListenError {
     #[error("{path}: there is a file that is no socket; it stays as it is")]
     NotASocket { path: String },
     #[error("cannot listen on {address}: {error}")]
-    Tcp {
-        address: String,
-        error: std::io::Error,
-    },
+    Tcp { address: String, error: io::Error },
     #[error("no sockets found via socket activation: make sure the service was started by systemd")]
     NonePassed,
     #[error("fd://{name}: systemd passed no such socket")]
@@ -90,14 +89,57 @@ pub(crate) fn bind_all(
 }
 
 fn bind_tcp(address: &str) -> Result<TcpListener, ListenError> {
-    let whole = match address.strip_prefix(':') {
-        Some(port) => format!("[::]:{port}"),
-        None => address.to_owned(),
+    let bind = |address: &str| TcpListener::bind(address);
+    let bound = match address.strip_prefix(':') {
+        Some(port) => bind_everywhere(port, bind),
+        None => bind(address),
     };
-    TcpListener::bind(&whole)
+    bound
         .and_then(|listener| listener.set_nonblocking(true).map(|()| listener))
         .map_err(|error| ListenError::Tcp {
             address: address.to_owned(),
             error,
         })
+}
+
+/// Binds a port of all addresses, which are those of IPv4 where there is no IPv6.
+fn bind_everywhere<T>(port: &str, bind: impl Fn(&str) -> io::Result<T>) -> io::Result<T> {
+    match bind(&format!("[::]:{port}")) {
+        Err(error) if lacks_family(&error) => bind(&format!("0.0.0.0:{port}")),
+        bound => bound,
+    }
+}
+
+fn lacks_family(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::AddrNotAvailable
+        || Errno::from_io_error(error) == Some(Errno::AFNOSUPPORT)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_is_bound_with_and_without_ipv6() {
+        let without = |errno: Errno| {
+            bind_everywhere("80", move |address| match address.starts_with('[') {
+                true => Err(errno.into()),
+                false => Ok(address.to_owned()),
+            })
+        };
+        let both = bind_everywhere("80", |address| Ok(address.to_owned()));
+        assert_eq!(both.expect("bound"), "[::]:80");
+        for errno in [Errno::AFNOSUPPORT, Errno::ADDRNOTAVAIL] {
+            assert_eq!(without(errno).expect("bound"), "0.0.0.0:80");
+        }
+        let taken = without(Errno::ADDRINUSE).expect_err("taken");
+        assert_eq!(taken.kind(), io::ErrorKind::AddrInUse);
+    }
+
+    #[test]
+    fn a_port_alone_means_every_address() {
+        let listener = bind_tcp(":0").expect("bound");
+        let local = listener.local_addr().expect("an address");
+        assert!(local.ip().is_unspecified(), "{local}");
+    }
 }
