@@ -1,7 +1,5 @@
 //! What garbage collection keeps (rows CFG-07, CFG-08).
 
-use std::time::Duration;
-
 use lamina_engine::GcOptions;
 use lamina_engine::GcPolicy;
 
@@ -11,15 +9,6 @@ use crate::config::Policy;
 use crate::config::Size;
 use crate::config::Worker;
 use crate::flags::WorkerFlags;
-
-/// What is easily made again: the first to go.
-const EASY: [&str; 3] = [
-    "type==source.local",
-    "type==exec.cachemount",
-    "type==source.git.checkout",
-];
-
-const HOUR: Duration = Duration::from_secs(3600);
 
 /// Decides on a disk of `disk` bytes. Without policies and sizes the engine has its own set.
 pub(super) fn options(
@@ -40,7 +29,7 @@ pub(super) fn options(
     } else if caps == Caps::default() {
         Vec::new()
     } else {
-        usual_set(caps, disk)
+        GcPolicy::usual_set(&capped(caps, disk))
     };
     Ok(GcOptions {
         enabled: flags.oci_worker_gc.or(config.gc).unwrap_or(true),
@@ -83,28 +72,6 @@ fn capped(caps: Caps, disk: u64) -> GcPolicy {
         min_free_space: caps.min_free_space.bytes(disk),
         ..GcPolicy::default()
     }
-}
-
-/// The four steps of row CFG-08, under caps that somebody chose.
-fn usual_set(caps: Caps, disk: u64) -> Vec<GcPolicy> {
-    let capped = capped(caps, disk);
-    vec![
-        GcPolicy {
-            filters: EASY.map(str::to_owned).to_vec(),
-            keep_duration: 48 * HOUR,
-            max_used_space: 512_000_000,
-            ..GcPolicy::default()
-        },
-        GcPolicy {
-            keep_duration: 60 * 24 * HOUR,
-            ..capped.clone()
-        },
-        capped.clone(),
-        GcPolicy {
-            all: true,
-            ..capped
-        },
-    ]
 }
 
 #[cfg(test)]

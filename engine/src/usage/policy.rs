@@ -10,8 +10,15 @@ use crate::GcPolicy;
 const DAY: Duration = Duration::from_secs(24 * 3600);
 const GB: u64 = 1_000_000_000;
 
-/// What is easily made again is kept to this once it was not used for two days.
-const CHEAP_BYTES: u64 = 512_000_000;
+/// What is easily made again: the first to go.
+const EASY: [&str; 3] = [
+    "type==source.local",
+    "type==exec.cachemount",
+    "type==source.git.checkout",
+];
+
+/// It is kept to this once it was not used for two days.
+const EASY_BYTES: u64 = 512_000_000;
 const RESERVED: (u64, u64) = (10, 10 * GB);
 const MAX_USED: (u64, u64) = (80, 100 * GB);
 const MIN_FREE_PERCENT: u64 = 20;
@@ -38,28 +45,38 @@ pub(super) fn resolve(options: &GcOptions, disk: DiskSpace) -> Vec<GcPolicy> {
         min_free_space: percent(disk, MIN_FREE_PERCENT),
         ..GcPolicy::default()
     };
-    let cheap = [
-        "type==source.local",
-        "type==exec.cachemount",
-        "type==source.git.checkout",
-    ];
-    vec![
-        GcPolicy {
-            filters: cheap.map(str::to_owned).to_vec(),
-            keep_duration: 2 * DAY,
-            max_used_space: CHEAP_BYTES,
-            ..GcPolicy::default()
-        },
-        GcPolicy {
-            keep_duration: 60 * DAY,
-            ..capped.clone()
-        },
-        capped.clone(),
-        GcPolicy {
-            all: true,
-            ..capped
-        },
-    ]
+    GcPolicy::usual_set(&capped)
+}
+
+impl GcPolicy {
+    /// Returns the four steps in which a cache is kept within the sizes of `caps` (row CFG-08): first
+    /// what is easily made again and old, then all that is very old, then all, then what is internal.
+    #[must_use]
+    pub fn usual_set(caps: &Self) -> Vec<Self> {
+        let capped = Self {
+            all: false,
+            filters: Vec::new(),
+            keep_duration: Duration::ZERO,
+            ..caps.clone()
+        };
+        vec![
+            Self {
+                filters: EASY.map(str::to_owned).to_vec(),
+                keep_duration: 2 * DAY,
+                max_used_space: EASY_BYTES,
+                ..Self::default()
+            },
+            Self {
+                keep_duration: 60 * DAY,
+                ..capped.clone()
+            },
+            capped.clone(),
+            Self {
+                all: true,
+                ..capped
+            },
+        ]
+    }
 }
 
 /// Returns a part of the disk in whole gigabytes, rounded up.
