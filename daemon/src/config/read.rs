@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use toml::Value;
+
 use super::Caps;
 use super::Config;
 use super::ConfigError;
@@ -45,11 +47,39 @@ const WORKER: &[&str] = &[
     "bridgeSubnet",
 ];
 
+/// Values that ask for what is so anyway; they need no warning.
+const HARMLESS: &[(&str, bool)] = &[
+    ("proxyNetwork", false),
+    ("cdi.disabled", true),
+    ("worker.oci.enabled", true),
+    ("worker.oci.rootless", true),
+    ("worker.oci.rootless", false),
+    ("worker.oci.noProcessSandbox", false),
+    ("worker.oci.selinux", false),
+    ("worker.containerd.enabled", false),
+];
+
 /// Collects what is to be warned of.
 #[derive(Default)]
 struct Notes {
     unknown: Vec<String>,
-    without_effect: Vec<String>,
+    /// With their values.
+    without_effect: Vec<(String, Value)>,
+}
+
+impl Notes {
+    /// Returns the keys that were set in vain.
+    fn in_vain(&self) -> Vec<String> {
+        let harmless = |key: &str, value: &Value| {
+            value
+                .as_bool()
+                .is_some_and(|value| HARMLESS.contains(&(key, value)))
+        };
+        let keys = self.without_effect.iter();
+        keys.filter(|(key, value)| !harmless(key, value))
+            .map(|(key, _)| key.clone())
+            .collect()
+    }
 }
 
 /// Reads the text of a file.
@@ -75,8 +105,8 @@ pub(crate) fn parse(text: &str) -> Result<Config, ConfigError> {
     top.without_effect(TOP, &mut notes.without_effect);
     log.finish(&mut notes.unknown);
     top.finish(&mut notes.unknown);
+    config.without_effect = notes.in_vain();
     config.unknown = notes.unknown;
-    config.without_effect = notes.without_effect;
     Ok(config)
 }
 

@@ -115,11 +115,18 @@ impl Section {
         Ok(sections)
     }
 
-    /// Takes keys that ask for what there is not, and tells which were there.
-    pub(super) fn without_effect(&mut self, keys: &[&str], told: &mut Vec<String>) {
+    /// Takes keys that ask for what there is not, and tells which were there; of tables, the keys in
+    /// them.
+    pub(super) fn without_effect(&mut self, keys: &[&str], told: &mut Vec<(String, Value)>) {
         for key in keys {
-            if self.remove(key).is_some() {
-                told.push(self.path_of(key));
+            let path = self.path_of(key);
+            match self.remove(key) {
+                Some(Value::Table(table)) => {
+                    let inner = |(key, value)| (format!("{path}.{key}"), value);
+                    told.extend(table.into_iter().map(inner));
+                }
+                Some(value) => told.push((path, value)),
+                None => {}
             }
         }
     }

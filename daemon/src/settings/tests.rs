@@ -81,7 +81,7 @@ fn vain_wishes_are_noted() {
         settings.expect("valid").notes,
         [
             "flags without effect here: --containerd-worker=true",
-            "configuration keys without effect here: otel",
+            "configuration keys without effect here: otel.socketPath",
             "unknown configuration keys: colour",
             "the entitlement \"device\" has no effect here",
             "there is no snapshotter \"native\" here; using what works",

@@ -105,6 +105,31 @@ fn keys_have_their_effect_or_are_told() {
             Told("without effect here: provenanceEnvDir"),
         ),
         (
+            "traces",
+            "[otel]\nsocketPath = \"/nowhere\"",
+            Told("without effect here: otel.socketPath"),
+        ),
+        (
+            "devices",
+            "[cdi]\nspecDirs = [\"/nowhere\"]",
+            Told("without effect here: cdi.specDirs"),
+        ),
+        (
+            "networks of their own",
+            "[worker.oci]\nnetworkMode = \"bridge\"\nbridgeName = \"br0\"",
+            Told("without effect here: worker.oci.bridgeName"),
+        ),
+        (
+            "debug",
+            "[grpc]\ndebugAddress = \"127.0.0.1:0\"",
+            Told("without effect here: grpc.debugAddress"),
+        ),
+        (
+            "what is so anyway",
+            "[cdi]\ndisabled = true\n[worker.containerd]\nenabled = false",
+            Silent,
+        ),
+        (
             "a typing mistake",
             "[worker.oci]\nmaxparallelism = 1",
             Told("unknown configuration keys: worker.oci.maxparallelism"),

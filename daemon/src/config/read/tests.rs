@@ -61,12 +61,41 @@ fn a_harness_config() {
         config.without_effect,
         [
             "worker.oci.cniConfigPath",
-            "worker.containerd",
             "provenanceEnvDir",
-            "otel",
-            "cdi",
+            "otel.socketPath",
+            "cdi.specDirs",
         ]
     );
+}
+
+#[test]
+fn what_has_no_effect_is_told_unless_it_is_so_anyway() {
+    let in_vain = |text: &str| parse(text).expect("valid").without_effect;
+    for (text, told) in [
+        ("proxyNetwork = true", "proxyNetwork"),
+        ("[cdi]\ndisabled = false", "cdi.disabled"),
+        (
+            "[system]\nmaxRegistryConcurrency = 1",
+            "system.maxRegistryConcurrency",
+        ),
+        (
+            "[worker.containerd]\nenabled = true",
+            "worker.containerd.enabled",
+        ),
+        ("[worker.oci]\nbridgeName = \"b\"", "worker.oci.bridgeName"),
+        ("[cache.gha]\nx = 1", "cache.gha"),
+    ] {
+        assert_eq!(in_vain(text), [told], "{text}");
+    }
+    for text in [
+        "proxyNetwork = false",
+        "[cdi]\ndisabled = true",
+        "[worker.containerd]\nenabled = false",
+        "[worker.oci]\nenabled = true\nrootless = true\nselinux = false",
+        "[otel]",
+    ] {
+        assert_eq!(in_vain(text), [""; 0], "{text}");
+    }
 }
 
 #[test]
