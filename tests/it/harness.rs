@@ -14,6 +14,10 @@ use std::sync::Once;
 
 use tempfile::TempDir;
 
+use crate::leftovers::mounts_of;
+use crate::leftovers::processes_with;
+use crate::leftovers::unfinished;
+
 /// The uid and gid that rootless tests use.
 const USER: u32 = 54321;
 
@@ -251,6 +255,13 @@ impl Lamina {
         lamina
     }
 
+    /// Prepares one for builds on the busybox base, or says what is missing.
+    pub(crate) fn with_base(user: User) -> Result<Self, String> {
+        may_act_as(user)?;
+        base()?;
+        Ok(Self::new(user))
+    }
+
     /// Returns the folder for the test's own files.
     pub(crate) fn dir(&self) -> &Path {
         self.home.path()
@@ -374,47 +385,24 @@ impl Lamina {
             .unwrap_or_else(|error| panic!("{path}: {error}"))
     }
 
-    /// Checks that nothing is left of finished builds: no temporary layer, mount or process.
+    /// Checks that nothing is left of finished builds: no unfinished file, mount or process.
     #[track_caller]
     pub(crate) fn assert_clean(&self) {
-        let layers = self.root().join("layers");
-        if let Ok(entries) = fs::read_dir(&layers) {
-            let left: Vec<String> = entries
-                .map(|entry| {
-                    entry
-                        .expect("readable")
-                        .file_name()
-                        .to_string_lossy()
-                        .into_owned()
-                })
-                .filter(|name| name.starts_with("tmp-"))
-                .collect();
-            assert_eq!(left, Vec::<String>::new(), "temporary layers");
-        }
-        let root = self.root().display().to_string();
-        let mounts = fs::read_to_string("/proc/self/mountinfo").expect("readable");
-        assert!(!mounts.contains(&root), "a mount is left");
-        assert_eq!(
-            processes_with(&format!("LAMINA_ROOT={root}")),
-            Vec::<u32>::new(),
-            "processes"
-        );
+        let root = self.root();
+        assert_eq!(unfinished(&root), Vec::<PathBuf>::new(), "files");
+        assert_eq!(mounts_of(&root), Vec::<String>::new(), "mounts");
+        let variable = format!("LAMINA_ROOT={}", root.display());
+        assert_eq!(processes_with(&variable), Vec::<u32>::new(), "processes");
     }
 }
 
-/// Returns the processes that have `word` as a variable or an argument.
-pub(crate) fn processes_with(word: &str) -> Vec<u32> {
-    let holds = |file: String| {
-        fs::read(file).is_ok_and(|text| {
-            text.split(|&byte| byte == 0)
-                .any(|one| one == word.as_bytes())
-        })
-    };
-    let has =
-        |pid: &u32| holds(format!("/proc/{pid}/environ")) || holds(format!("/proc/{pid}/cmdline"));
-    fs::read_dir("/proc")
-        .expect("readable")
-        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
-        .filter(has)
-        .collect()
+/// Runs `test` on what `start` makes for root, for a user with one id and for one with many; says
+/// for whom it cannot and why.
+pub(crate) fn for_every_user<T>(start: impl Fn(User) -> Result<T, String>, test: impl Fn(User, T)) {
+    for user in [User::Root, User::SingleId, User::Subordinate] {
+        match start(user) {
+            Ok(subject) => test(user, subject),
+            Err(reason) => report(&format!("skipped: {user:?}: {reason}")),
+        }
+    }
 }

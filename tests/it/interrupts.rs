@@ -1,7 +1,5 @@
 //! Builds that are stopped: by Ctrl-C, by SIGTERM and by `kill -9` at random moments.
 
-use std::io::BufRead as _;
-use std::io::BufReader;
 use std::process::Child;
 use std::process::Command;
 use std::time::Duration;
@@ -9,10 +7,10 @@ use std::time::Instant;
 
 use crate::harness::Lamina;
 use crate::harness::User;
-use crate::harness::base;
-use crate::harness::may_act_as;
-use crate::harness::processes_with;
+use crate::harness::for_every_user;
 use crate::harness::skip;
+use crate::leftovers::processes_with;
+use crate::waiting::wait_for_line;
 
 /// Moments at which a build is killed; bounded by [`KILL_BUDGET`] as well.
 const KILLS: u32 = 100;
@@ -25,51 +23,34 @@ fn signal(child: &Child, name: &str) {
     assert!(status.expect("kill runs").success());
 }
 
-fn wait_for_line(child: &mut Child, text: &str) {
-    let stderr = child.stderr.take().expect("a pipe");
-    let mut lines = BufReader::new(stderr).lines();
-    let found = lines.any(|line| line.is_ok_and(|line| line.contains(text)));
-    assert!(found, "the build never printed {text:?}");
-    // Keep reading, so that the build is never blocked by a full pipe.
-    std::thread::spawn(move || lines.for_each(drop));
-}
-
 #[test]
 fn ctrl_c_stops_everything() {
-    for user in [User::Root, User::SingleId, User::Subordinate] {
-        if let Err(reason) = may_act_as(user).and_then(|()| base().map(drop)) {
-            println!("skipped: {user:?}: {reason}");
-            continue;
-        }
-        let lamina = Lamina::new(user);
+    for_every_user(Lamina::with_base, |user, lamina| {
         // A duration that no other process sleeps, so that ours can be told from theirs.
         let nap = format!("1000{}", std::process::id());
         let long =
             format!("FROM base\nRUN echo begun && sleep {nap} & sleep {nap} & sleep {nap}\n");
         lamina.write("ctx/Dockerfile", long);
         let mut child = Lamina::start(lamina.build_command("ctx", &[]));
-        wait_for_line(&mut child, " begun");
+        wait_for_line(&mut child, |line| line.ends_with(" begun"));
         let asked = Instant::now();
         signal(&child, "INT");
         let status = child.wait().expect("ends");
         assert_eq!(status.code(), Some(130));
-        println!("{user:?}: stopped in {:?}", asked.elapsed());
-        assert!(
-            asked.elapsed() < Duration::from_secs(10),
-            "took {:?}",
-            asked.elapsed()
-        );
+        let took = asked.elapsed();
+        println!("{user:?}: stopped in {took:?}");
+        assert!(took < Duration::from_secs(10), "took {took:?}");
         assert_eq!(processes_with(&nap), Vec::<u32>::new());
         lamina.assert_clean();
-    }
+    });
 }
 
 #[test]
 fn kill_9_loses_nothing_that_was_committed() {
-    if let Err(reason) = may_act_as(User::Root).and_then(|()| base().map(drop)) {
-        skip!("{reason}");
-    }
-    let lamina = Lamina::new(User::Root);
+    let lamina = match Lamina::with_base(User::Root) {
+        Ok(lamina) => lamina,
+        Err(reason) => skip!("{reason}"),
+    };
     let begun = Instant::now();
     let mut seed = u64::from(std::process::id()) << 16 | 1;
     println!("seed {seed}");

@@ -12,5 +12,7 @@ mod debian;
 mod dockerfile_goldens;
 mod harness;
 mod interrupts;
+mod leftovers;
 mod main_job;
 mod registry;
+mod waiting;

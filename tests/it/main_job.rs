@@ -3,12 +3,12 @@
 use std::fs;
 use std::process::Command;
 
+use crate::harness;
 use crate::harness::Lamina;
 use crate::harness::User;
 use crate::harness::base;
 use crate::harness::may_act_as;
 use crate::harness::program;
-use crate::harness::report;
 use crate::harness::skip;
 
 /// A multi-stage build with args, a cache mount, a secret, a heredoc and copies.
@@ -36,14 +36,8 @@ LABEL purpose=test
 ENTRYPOINT ["/bin/tool"]
 "#;
 
-/// Runs `test` for root and for users with one id and with many; without the means it says so.
 fn for_every_user(test: fn(&Lamina)) {
-    for user in [User::Root, User::SingleId, User::Subordinate] {
-        match may_act_as(user).and_then(|()| base().map(drop)) {
-            Ok(()) => test(&Lamina::new(user)),
-            Err(reason) => report(&format!("skipped: {user:?}: {reason}")),
-        }
-    }
+    harness::for_every_user(Lamina::with_base, |_, lamina| test(&lamina));
 }
 
 fn build_everything(lamina: &Lamina, args: &[&str]) {

@@ -8,11 +8,10 @@ use std::process::Stdio;
 use serde_json::Value;
 
 use super::rig::Daemon;
-use super::rig::buildx;
 use super::rig::copy_program;
+use super::rig::daemon_of_root;
 use super::rig::for_every_user;
 use crate::harness::Finished;
-use crate::harness::User;
 use crate::harness::program;
 use crate::harness::skip;
 use crate::main_job::EVERYTHING;
@@ -26,19 +25,9 @@ fn build_everything(daemon: &Daemon, args: &[&str]) -> Finished {
     daemon.build(EVERYTHING, &all).ok()
 }
 
-/// Starts a daemon of root's, or leaves the test with the reason.
-macro_rules! root_daemon {
-    () => {
-        match buildx().and_then(|_| Daemon::start(User::Root)) {
-            Ok(daemon) => daemon,
-            Err(reason) => skip!("{reason}"),
-        }
-    };
-}
-
 #[test]
 fn the_builder_is_shown_as_running() {
-    let daemon = root_daemon!();
+    let daemon = daemon_of_root!(buildx);
     let shown = daemon.buildx(&["inspect"]).ok();
     let shown = String::from_utf8(shown.stdout).expect("text");
     for part in ["Status:", "running", "linux/amd64", "snapshotter"] {
@@ -118,7 +107,7 @@ fn archives_are_written_where_the_client_says() {
 
 #[test]
 fn failures_show_the_file_and_the_line_and_the_exit_code() {
-    let daemon = root_daemon!();
+    let daemon = daemon_of_root!(buildx);
     let dockerfile = "FROM base\nRUN echo before && exit 7\n";
     daemon.build(dockerfile, &[]).fails_with(&[
         "Dockerfile:2",
@@ -139,7 +128,7 @@ fn failures_show_the_file_and_the_line_and_the_exit_code() {
 
 #[test]
 fn images_go_to_a_registry_and_come_back() {
-    let daemon = root_daemon!();
+    let daemon = daemon_of_root!(buildx);
     let registry = match Registry::start(&daemon.lamina, "") {
         Ok(registry) => registry,
         Err(reason) => skip!("{reason}"),
@@ -163,7 +152,7 @@ fn images_go_to_a_registry_and_come_back() {
 
 #[test]
 fn caches_travel_through_the_client() {
-    let mut daemon = root_daemon!();
+    let mut daemon = daemon_of_root!(buildx);
     let dockerfile =
         "FROM base AS a\nRUN echo slow > /slow\nFROM base\nCOPY --from=a /slow /\nRUN echo last\n";
     daemon
@@ -187,7 +176,7 @@ fn caches_travel_through_the_client() {
 
 #[test]
 fn layouts_of_the_client_are_bases() {
-    let daemon = root_daemon!();
+    let daemon = daemon_of_root!(buildx);
     let base_file = "FROM base\nRUN echo inherited > /mark\n";
     daemon
         .build(base_file, &["-o", "type=oci,dest=base.tar"])
@@ -213,7 +202,7 @@ fn layouts_of_the_client_are_bases() {
 
 #[test]
 fn bake_builds_two_targets() {
-    let daemon = root_daemon!();
+    let daemon = daemon_of_root!(buildx);
     daemon.lamina.write(
         "ctx/Dockerfile",
         "FROM scratch AS one\nCOPY f /one\nFROM scratch AS two\nCOPY f /two\n",
@@ -242,7 +231,7 @@ target "two" {
 
 #[test]
 fn space_is_shown_and_freed() {
-    let daemon = root_daemon!();
+    let daemon = daemon_of_root!(buildx);
     let dockerfile = "FROM base\nRUN dd if=/dev/zero of=/big bs=1M count=5\n";
     daemon.build(dockerfile, &[]).ok();
     let shown = daemon.buildx(&["du", "--verbose"]).ok();
@@ -271,7 +260,7 @@ impl Drop for Agent {
 
 #[test]
 fn steps_reach_the_agent_of_the_client() {
-    let daemon = root_daemon!();
+    let daemon = daemon_of_root!(buildx);
     let (Some(agent), Some(add)) = (program("ssh-agent"), program("ssh-add")) else {
         skip!("ssh-agent and ssh-add are missing");
     };

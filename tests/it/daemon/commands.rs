@@ -14,14 +14,14 @@ use serde_json::Value;
 
 use super::rig::Daemon;
 use super::rig::daemon_of_root;
-use super::rig::wait_until;
 use crate::harness::Finished;
 use crate::harness::Lamina;
 use crate::harness::User;
-use crate::harness::processes_with;
 use crate::harness::program;
 use crate::harness::report;
 use crate::harness::skip;
+use crate::leftovers::processes_with;
+use crate::waiting::wait_until;
 
 /// How soon the command ends after Ctrl-C; it gives up waiting for the daemon before that.
 const PROMPT: Duration = Duration::from_secs(5);
@@ -283,7 +283,7 @@ fn ctrl_c_ends_the_step_in_the_daemon() {
     let nap = format!("2000{}", std::process::id());
     let dockerfile = format!("FROM base\nRUN echo begun; sleep {nap} & sleep {nap}\n");
     daemon.lamina.write("ctx/Dockerfile", dockerfile);
-    interrupt_at(" begun", daemon.lamina_build_command(&[]));
+    interrupt_at(" begun\n", daemon.lamina_build_command(&[]));
     wait_until("the step is gone", || processes_with(&nap).is_empty());
     daemon.lamina_build("FROM base\nRUN true\n", &[]).ok();
     daemon.stop();

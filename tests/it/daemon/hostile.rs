@@ -41,17 +41,7 @@ use super::raw::block_on;
 use super::raw::connect;
 use super::raw::solve;
 use super::rig::Daemon;
-use crate::harness::User;
-use crate::harness::skip;
-
-macro_rules! root_daemon {
-    () => {
-        match Daemon::start(User::Root) {
-            Ok(daemon) => daemon,
-            Err(reason) => skip!("{reason}"),
-        }
-    };
-}
+use super::rig::daemon_of_root;
 
 /// Builds the directory of a fake client, or something else of it.
 async fn build(channel: &Channel, fake: Fake, what: &State) -> Result<(), Status> {
@@ -167,7 +157,7 @@ fn breaches() -> Vec<(&'static str, Vec<Packet>, &'static str)> {
 
 #[test]
 fn directories_that_break_the_protocol() {
-    let mut daemon = root_daemon!();
+    let mut daemon = daemon_of_root!();
     let broken = "the client broke the transfer protocol";
     block_on(async {
         let channel = connect(&daemon).await;
@@ -196,7 +186,7 @@ fn directories_that_break_the_protocol() {
 
 #[test]
 fn files_of_another_size_than_was_said() {
-    let mut daemon = root_daemon!();
+    let mut daemon = daemon_of_root!();
     block_on(async {
         let channel = connect(&daemon).await;
         // A file may change while it is sent; what came is what it is.
@@ -217,7 +207,7 @@ fn files_of_another_size_than_was_said() {
 
 #[test]
 fn a_directory_without_end_stops_with_its_build() {
-    let mut daemon = root_daemon!();
+    let mut daemon = daemon_of_root!();
     block_on(async {
         let channel = connect(&daemon).await;
         let endless = Fake {
@@ -235,7 +225,7 @@ fn a_directory_without_end_stops_with_its_build() {
 
 #[test]
 fn a_transfer_that_stalls_stops_with_its_build() {
-    let mut daemon = root_daemon!();
+    let mut daemon = daemon_of_root!();
     block_on(async {
         let channel = connect(&daemon).await;
         for (name, fake) in [
@@ -260,7 +250,7 @@ fn a_transfer_that_stalls_stops_with_its_build() {
 
 #[test]
 fn a_secret_that_is_too_large() {
-    let mut daemon = root_daemon!();
+    let mut daemon = daemon_of_root!();
     block_on(async {
         let channel = connect(&daemon).await;
         let attrs = [("http.authheadersecret", "big")];
@@ -299,7 +289,7 @@ fn demanding_registry() -> String {
 
 #[test]
 fn credentials_that_never_come_stop_with_the_build() {
-    let mut daemon = root_daemon!();
+    let mut daemon = daemon_of_root!();
     let registry = demanding_registry();
     block_on(async {
         let channel = connect(&daemon).await;
@@ -314,7 +304,7 @@ fn credentials_that_never_come_stop_with_the_build() {
 
 #[test]
 fn blobs_that_are_not_what_their_digest_says() {
-    let mut daemon = root_daemon!();
+    let mut daemon = daemon_of_root!();
     let layout = daemon.lamina.dir().join("layout");
     let manifest = Digest::of(b"the manifest");
     let (_, hex) = manifest

@@ -5,18 +5,14 @@ use std::os::unix::fs::symlink;
 use std::process::Command;
 use std::process::Stdio;
 
-use super::rig::Daemon;
+use super::rig::daemon_of_root;
 use crate::harness::Finished;
-use crate::harness::User;
 use crate::harness::lamina;
-use crate::harness::skip;
 
 #[test]
 fn the_command_line_of_harnesses_is_taken() {
-    let mut daemon = match Daemon::start(User::Root) {
-        Ok(daemon) => daemon,
-        Err(reason) => skip!("{reason}"),
-    };
+    let mut daemon = daemon_of_root!();
+    daemon.wait_until_open();
     daemon.stop();
     let config = daemon.lamina.write(
         "buildkitd.toml",
@@ -113,13 +109,11 @@ fn other_names_of_the_program_start_the_daemon() {
 
 #[test]
 fn a_socket_that_nobody_serves_is_replaced_and_a_file_is_not() {
-    let mut daemon = match Daemon::start(User::Root) {
-        Ok(daemon) => daemon,
-        Err(reason) => skip!("{reason}"),
-    };
+    let mut daemon = daemon_of_root!();
     daemon.kill();
     assert!(daemon.socket().exists(), "the socket of a killed daemon");
     daemon.launch(&[]);
+    daemon.wait_until_open();
     daemon.stop();
     fs::write(daemon.socket(), "precious").expect("written");
     let root = daemon.lamina.root().display().to_string();

@@ -10,13 +10,13 @@ use std::process::Stdio;
 use std::time::Duration;
 use std::time::Instant;
 
+use crate::harness;
 use crate::harness::Finished;
 use crate::harness::Lamina;
 use crate::harness::User;
 use crate::harness::base;
-use crate::harness::may_act_as;
 use crate::harness::program;
-use crate::harness::report;
+use crate::waiting::wait_until;
 
 /// How long a daemon may take to listen, on a machine that is busy with other tests.
 const START: Duration = Duration::from_secs(30);
@@ -37,12 +37,16 @@ impl Daemon {
         Ok(daemon)
     }
 
+    /// The same, if there is a buildx to drive it with.
+    pub(super) fn start_for_buildx(user: User) -> Result<Self, String> {
+        buildx()?;
+        Self::start(user)
+    }
+
     /// Makes the folder of one that [`Daemon::launch`] starts, or says what is missing.
     pub(super) fn prepare(user: User) -> Result<Self, String> {
-        may_act_as(user)?;
-        base()?;
         Ok(Self {
-            lamina: Lamina::new(user),
+            lamina: Lamina::with_base(user)?,
             process: None,
         })
     }
@@ -75,6 +79,11 @@ impl Daemon {
         command.stdout(Stdio::null()).stderr(self.log_file());
         self.process = Some(command.spawn().expect("the daemon starts"));
         self.wait_until_listening();
+    }
+
+    /// Waits until the engine is open: one that is stopped before may leave what the next removes.
+    pub(super) fn wait_until_open(&self) {
+        self.run(&["debug", "workers"]).ok();
     }
 
     /// Runs `lamina` with this daemon as its builder.
@@ -118,6 +127,14 @@ impl Daemon {
     /// Returns the process; root's is the daemon itself.
     pub(super) fn id(&self) -> u32 {
         self.process.as_ref().expect("it runs").id()
+    }
+
+    /// Reads an amount of the process's memory, in KiB: `VmRSS:`, or `VmHWM:` for the most so far.
+    pub(super) fn memory(&self, what: &str) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.id())).expect("it runs");
+        let line = status.lines().find_map(|line| line.strip_prefix(what));
+        let value = line.and_then(|line| line.split_whitespace().next());
+        value.expect("a value").parse().expect("a number")
     }
 
     fn log_file(&self) -> fs::File {
@@ -269,16 +286,6 @@ impl Drop for Daemon {
     }
 }
 
-/// Looks again and again until something is so.
-#[track_caller]
-pub(super) fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let begin = Instant::now();
-    while !is_so() {
-        assert!(begin.elapsed() < START, "waited too long until {what}");
-        std::thread::sleep(Duration::from_millis(10));
-    }
-}
-
 /// Returns docker-buildx, which `scripts/install-buildx` puts there.
 pub(super) fn buildx() -> Result<PathBuf, String> {
     let ours = concat!(
@@ -290,10 +297,17 @@ pub(super) fn buildx() -> Result<PathBuf, String> {
     found.ok_or_else(|| "docker-buildx is missing; scripts/install-buildx gets it".to_owned())
 }
 
-/// Starts a daemon of root's, or leaves the test with the reason.
+/// Starts a daemon of root's, or leaves the test with the reason; for tests that drive it with
+/// buildx: `daemon_of_root!(buildx)`.
 macro_rules! daemon_of_root {
     () => {
-        match $crate::daemon::rig::Daemon::start($crate::harness::User::Root) {
+        $crate::daemon::rig::daemon_of_root!(start)
+    };
+    (buildx) => {
+        $crate::daemon::rig::daemon_of_root!(start_for_buildx)
+    };
+    ($start:ident) => {
+        match $crate::daemon::rig::Daemon::$start($crate::harness::User::Root) {
             Ok(daemon) => daemon,
             Err(reason) => $crate::harness::skip!("{reason}"),
         }
@@ -303,14 +317,32 @@ pub(super) use daemon_of_root;
 
 /// Runs `test` on a daemon of root's, and on daemons of users with one id and with many.
 pub(super) fn for_every_user(test: fn(&Daemon)) {
-    for user in [User::Root, User::SingleId, User::Subordinate] {
-        match buildx().and_then(|_| Daemon::start(user)) {
-            Ok(mut daemon) => {
-                test(&daemon);
-                daemon.stop();
-            }
-            Err(reason) => report(&format!("skipped: {user:?}: {reason}")),
-        }
+    harness::for_every_user(Daemon::start_for_buildx, |_, mut daemon| {
+        test(&daemon);
+        daemon.stop();
+    });
+}
+
+/// Returns the same command, run by `launcher` with `before` as its first arguments.
+pub(super) fn wrapped(inner: &Command, launcher: &str, before: &[&str]) -> Command {
+    let mut command = Command::new(launcher);
+    command.args(before);
+    command.arg(inner.get_program()).args(inner.get_args());
+    copy_surroundings(inner, &mut command);
+    command
+}
+
+/// Gives a command the folder and the variables of another.
+pub(super) fn copy_surroundings(from: &Command, to: &mut Command) {
+    to.stdin(Stdio::null());
+    if let Some(dir) = from.get_current_dir() {
+        to.current_dir(dir);
+    }
+    for (name, value) in from.get_envs() {
+        match value {
+            Some(value) => to.env(name, value),
+            None => to.env_remove(name),
+        };
     }
 }
 

@@ -2,8 +2,6 @@
 //! they run (rows NET-17, CSTA-03, CSTA-11, SVC-02, SES-08).
 
 use std::fs;
-use std::io::BufRead as _;
-use std::io::BufReader;
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::Child;
@@ -28,22 +26,14 @@ use super::raw::attach;
 use super::raw::block_on;
 use super::raw::connect;
 use super::rig::Daemon;
-use super::rig::buildx;
-use crate::harness::User;
+use super::rig::daemon_of_root;
 use crate::harness::base;
-use crate::harness::skip;
+use crate::leftovers::unfinished;
+use crate::waiting::wait_for_line;
+use crate::waiting::wait_until;
 
 /// How long what is left of builds may take to go: their names linger for ten seconds.
 const FORGOTTEN: Duration = Duration::from_secs(25);
-
-macro_rules! root_daemon {
-    () => {
-        match buildx().and_then(|_| Daemon::start(User::Root)) {
-            Ok(daemon) => daemon,
-            Err(reason) => skip!("{reason}"),
-        }
-    };
-}
 
 /// What a daemon holds.
 #[derive(Clone, Debug)]
@@ -51,7 +41,8 @@ struct Held {
     descriptors: usize,
     mounts: usize,
     processes: usize,
-    temporary: usize,
+    /// Files that are being made.
+    unfinished: usize,
     resident_kib: u64,
 }
 
@@ -65,8 +56,8 @@ impl Held {
             descriptors: count(&format!("/proc/{id}/fd")),
             mounts: mounts.lines().count(),
             processes: children.unwrap_or_default().split_whitespace().count(),
-            temporary: temporary(daemon),
-            resident_kib: memory(daemon, "VmRSS:"),
+            unfinished: unfinished(&daemon.lamina.root()).len(),
+            resident_kib: daemon.memory("VmRSS:"),
         }
     }
 
@@ -75,29 +66,9 @@ impl Held {
         self.descriptors <= before.descriptors + 4
             && self.mounts <= before.mounts
             && self.processes <= before.processes
-            && self.temporary <= before.temporary
+            && self.unfinished <= before.unfinished
             && self.resident_kib <= before.resident_kib + heap_kib
     }
-}
-
-/// Counts unfinished layers and logs in the state folder.
-fn temporary(daemon: &Daemon) -> usize {
-    let folders = ["layers", "history", "content", "sources/local"];
-    let names = folders.iter().flat_map(|folder| {
-        let entries = fs::read_dir(daemon.lamina.root().join(folder));
-        entries.into_iter().flatten().flatten()
-    });
-    names
-        .filter(|entry| entry.file_name().to_string_lossy().starts_with("tmp-"))
-        .count()
-}
-
-/// Reads an amount of memory, in KiB.
-fn memory(daemon: &Daemon, what: &str) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{}/status", daemon.id())).expect("it runs");
-    let line = status.lines().find_map(|line| line.strip_prefix(what));
-    let value = line.and_then(|line| line.split_whitespace().next());
-    value.expect("a value").parse().expect("a number")
 }
 
 /// Waits until the daemon holds no more than `before`.
@@ -142,18 +113,9 @@ fn shell(script: &str) -> State {
     State::local("base").run(["/bin/sh", "-c", script]).root()
 }
 
-/// Reads a client's progress until a line has `text`; the rest is read and dropped.
-fn wait_for(child: &mut Child, text: &str) {
-    let stderr = child.stderr.take().expect("a pipe");
-    let mut lines = BufReader::new(stderr).lines();
-    let found = lines.any(|line| line.expect("text").contains(text));
-    assert!(found, "{text:?} never came");
-    std::thread::spawn(move || lines.for_each(drop));
-}
-
 #[test]
 fn errors_carry_large_dockerfiles() {
-    let mut daemon = root_daemon!();
+    let mut daemon = daemon_of_root!(buildx);
     let filler = "# a line that says nothing but takes its place in the file\n".repeat(3500);
     let dockerfile = format!("FROM base\n{filler}RUN exit 7\n");
     assert!(dockerfile.len() > 200 << 10);
@@ -176,21 +138,16 @@ fn start_endless(daemon: &Daemon, errors: &Path) -> Child {
     command.stdout(Stdio::null());
     command.stderr(fs::File::create(errors).expect("made"));
     let child = command.spawn().expect("buildx starts");
-    let begin = Instant::now();
-    while !fs::read_to_string(errors).expect("text").contains(" ready") {
-        assert!(
-            begin.elapsed() < Duration::from_secs(30),
-            "{}",
-            daemon.log()
-        );
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    wait_until("the step runs", || {
+        let said = fs::read_to_string(errors).expect("text");
+        said.lines().any(|line| line.ends_with(" ready"))
+    });
     child
 }
 
 #[test]
 fn stopping_tells_clients_why() {
-    let mut daemon = root_daemon!();
+    let mut daemon = daemon_of_root!(buildx);
     let errors = daemon.lamina.dir().join("errors");
     let mut stock = start_endless(&daemon, &errors);
     let error = block_on(async {
@@ -218,7 +175,7 @@ fn stopping_tells_clients_why() {
 
 #[test]
 fn a_second_signal_ends_the_daemon_at_once() {
-    let mut daemon = root_daemon!();
+    let mut daemon = daemon_of_root!(buildx);
     let code = block_on(async {
         // A client that stays: the end in good order waits for it.
         let channel = connect(&daemon).await;
@@ -232,12 +189,13 @@ fn a_second_signal_ends_the_daemon_at_once() {
     });
     assert_eq!(code, Some(130), "{}", daemon.log());
     daemon.launch(&[]);
+    daemon.wait_until_open();
     daemon.stop();
 }
 
 #[test]
 fn hundreds_of_builds_leave_nothing() {
-    let mut daemon = root_daemon!();
+    let mut daemon = daemon_of_root!(buildx);
     block_on(async {
         let client = client(&daemon).await;
         let script = |round: usize| shell(&format!("echo {round} > /f"));
@@ -269,7 +227,7 @@ fn hundreds_of_builds_leave_nothing() {
 
 #[test]
 fn clients_that_die_in_any_phase_leave_nothing() {
-    let mut daemon = root_daemon!();
+    let mut daemon = daemon_of_root!(buildx);
     daemon.build("FROM base\nRUN true\n", &[]).ok();
     let before = Held::of(&daemon);
     // Takes connections and never says a word.
@@ -288,7 +246,7 @@ fn clients_that_die_in_any_phase_leave_nothing() {
         // A pipe that nobody reads: the client cannot go on.
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut client = command.spawn().expect("buildx starts");
-        wait_for(&mut client, phase);
+        wait_for_line(&mut client, |line| line.contains(phase));
         client.kill().expect("killed");
         client.wait().expect("a status");
     }
@@ -299,7 +257,7 @@ fn clients_that_die_in_any_phase_leave_nothing() {
 
 #[test]
 fn a_watcher_that_stops_reading_holds_nothing_up() {
-    let mut daemon = root_daemon!();
+    let mut daemon = daemon_of_root!(buildx);
     daemon.stop();
     let unlimited = [
         ("BUILDKIT_STEP_LOG_MAX_SIZE", "-1"),
@@ -309,7 +267,7 @@ fn a_watcher_that_stops_reading_holds_nothing_up() {
         daemon.launch_with(&[], variables);
         block_on(async {
             let client = client(&daemon).await;
-            let before = memory(&daemon, "VmRSS:");
+            let before = daemon.memory("VmRSS:");
             let script = format!("head -c {megabytes}000000 /dev/zero | tr '\\0' x");
             let mut request = BuildRequest::new(Arc::new(session()));
             request.definition = Some(shell(&script).definition());
@@ -326,7 +284,7 @@ fn a_watcher_that_stops_reading_holds_nothing_up() {
             let cancel = CancelToken::new();
             let (built, stalled) = tokio::join!(client.solve(request, events, &cancel), stalled);
             built.expect("built");
-            let grown = memory(&daemon, "VmHWM:") - before;
+            let grown = daemon.memory("VmHWM:") - before;
             println!("{name}: {megabytes} MB of log, {grown} KiB more memory");
             assert!(grown < 96 << 10, "{name}: {grown} KiB more");
             drop(stalled);
@@ -337,7 +295,7 @@ fn a_watcher_that_stops_reading_holds_nothing_up() {
 
 #[test]
 fn large_contexts_stream_through() {
-    let mut daemon = root_daemon!();
+    let mut daemon = daemon_of_root!(buildx);
     let (files, folders) = (5_000, 50);
     let context = daemon.lamina.dir().join("large");
     for folder in 0..folders {
@@ -351,7 +309,7 @@ fn large_contexts_stream_through() {
     sparse.set_len(256 << 20).expect("grown");
     block_on(async {
         let client = client(&daemon).await;
-        let before = memory(&daemon, "VmRSS:");
+        let before = daemon.memory("VmRSS:");
         let session = LocalSession::builder()
             .local_dir("context", &context)
             .build();
@@ -360,7 +318,7 @@ fn large_contexts_stream_through() {
         let (events, _) = mpsc::unbounded_channel();
         let built = client.solve(request, events, &CancelToken::new()).await;
         built.expect("built");
-        let grown = memory(&daemon, "VmHWM:") - before;
+        let grown = daemon.memory("VmHWM:") - before;
         println!("{files} files and 256 MiB: {grown} KiB more memory");
         assert!(grown < 96 << 10, "{grown} KiB more");
     });

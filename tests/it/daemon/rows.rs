@@ -19,21 +19,10 @@ use super::raw::attach;
 use super::raw::block_on;
 use super::raw::connect;
 use super::raw::solve;
-use super::rig::Daemon;
-use crate::harness::User;
-use crate::harness::skip;
+use super::rig::daemon_of_root;
 
 /// Long enough for a call to be there before the next.
 const MOMENT: Duration = Duration::from_millis(500);
-
-macro_rules! root_daemon {
-    () => {
-        match Daemon::start(User::Root) {
-            Ok(daemon) => daemon,
-            Err(reason) => skip!("{reason}"),
-        }
-    };
-}
 
 /// Asks LLBBridge for its name, as a part of these builds.
 async fn ping(channel: &Channel, builds: &[&str]) -> Result<(), Status> {
@@ -69,7 +58,7 @@ fn refused<T: std::fmt::Debug>(outcome: Result<T, Status>, code: Code, message: 
 
 #[test]
 fn a_ref_belongs_to_one_build_at_a_time() {
-    let mut daemon = root_daemon!();
+    let mut daemon = daemon_of_root!();
     block_on(async {
         let channel = connect(&daemon).await;
         // A build that its client drives, and that waits for it.
@@ -94,7 +83,7 @@ fn a_ref_belongs_to_one_build_at_a_time() {
 
 #[test]
 fn builds_that_nobody_knows() {
-    let mut daemon = root_daemon!();
+    let mut daemon = daemon_of_root!();
     block_on(async {
         let channel = connect(&daemon).await;
         let mut control = ControlClient::new(channel.clone());
@@ -123,7 +112,7 @@ fn builds_that_nobody_knows() {
 
 #[test]
 fn calls_that_come_before_their_build() {
-    let mut daemon = root_daemon!();
+    let mut daemon = daemon_of_root!();
     block_on(async {
         let channel = connect(&daemon).await;
         let early = tokio::spawn({
@@ -157,7 +146,7 @@ fn calls_that_come_before_their_build() {
 
 #[test]
 fn sessions_that_come_late_or_never() {
-    let mut daemon = root_daemon!();
+    let mut daemon = daemon_of_root!();
     block_on(async {
         let channel = connect(&daemon).await;
         // Of one directory, every build would take the session that is there (row SES-07).

@@ -14,8 +14,10 @@ use std::time::Duration;
 use std::time::Instant;
 
 use super::rig::Daemon;
+use super::rig::copy_surroundings;
 use super::rig::daemon_of_root;
-use super::rig::wait_until;
+use super::rig::wrapped;
+use crate::harness;
 use crate::harness::Finished;
 use crate::harness::Lamina;
 use crate::harness::User;
@@ -23,42 +25,14 @@ use crate::harness::may_act_as;
 use crate::harness::program;
 use crate::harness::report;
 use crate::harness::skip;
-
-const USERS: [User; 3] = [User::Root, User::SingleId, User::Subordinate];
+use crate::waiting::wait_until;
 
 /// How long a daemon waits for a state folder that another one has, and some more.
 const LOCK_PATIENCE: Duration = Duration::from_secs(45);
 
 /// Runs `test` with a daemon of each kind of user's, which is yet to be launched.
 fn for_every_user(test: fn(&mut Daemon, User)) {
-    for user in USERS {
-        match Daemon::prepare(user) {
-            Ok(mut daemon) => test(&mut daemon, user),
-            Err(reason) => report(&format!("skipped: {user:?}: {reason}")),
-        }
-    }
-}
-
-/// Returns the same command, run by `launcher` with `before` as its first arguments.
-fn wrapped(inner: &Command, launcher: &str, before: &[&str]) -> Command {
-    let mut command = Command::new(launcher);
-    command.args(before);
-    command.arg(inner.get_program()).args(inner.get_args());
-    copy_surroundings(inner, &mut command);
-    command
-}
-
-fn copy_surroundings(from: &Command, to: &mut Command) {
-    to.stdin(Stdio::null());
-    if let Some(dir) = from.get_current_dir() {
-        to.current_dir(dir);
-    }
-    for (name, value) in from.get_envs() {
-        match value {
-            Some(value) => to.env(name, value),
-            None => to.env_remove(name),
-        };
-    }
+    harness::for_every_user(Daemon::prepare, |user, mut daemon| test(&mut daemon, user));
 }
 
 /// An authority, a certificate for this machine that is good for both sides, and one that another
@@ -160,6 +134,7 @@ fn a_group_may_be_let_in() {
         let socket = fs::metadata(daemon.socket()).expect("a socket");
         let permissions = socket.permissions().mode() & 0o777;
         assert_eq!((permissions, socket.gid()), (mode, group), "{flags:?}");
+        daemon.wait_until_open();
         daemon.stop();
     }
 }
@@ -333,7 +308,11 @@ fn a_state_folder_has_one_daemon() {
     let begin = Instant::now();
     let refused = second.run_within("60", &["daemon", "--root", &root, "--addr", &address]);
     assert!(begin.elapsed() < LOCK_PATIENCE, "{:?}", begin.elapsed());
-    refused.fails_with(&["waiting for another process", &root]);
+    let waiting = format!(
+        "waiting for another process (pid {}) that uses {root}",
+        first.id()
+    );
+    refused.fails_with(&[&waiting, "could not lock"]);
     assert!(!second.dir().join("daemon.sock").exists());
     first.run(&["debug", "workers"]).ok();
     first.stop();
@@ -341,18 +320,40 @@ fn a_state_folder_has_one_daemon() {
 
 #[test]
 fn the_machine_is_judged_for_every_user() {
-    for user in USERS {
-        if let Err(reason) = may_act_as(user) {
-            report(&format!("skipped: {user:?}: {reason}"));
-            continue;
-        }
-        let lamina = Lamina::new(user);
+    let prepare = |user| may_act_as(user).map(|()| Lamina::new(user));
+    harness::for_every_user(prepare, |user, lamina| {
         let judged = lamina.run(&["doctor"]).ok();
         let table = String::from_utf8(judged.stdout).expect("text");
-        for part in ["namespace", "overlayfs", "builds can run here"] {
+        let root = lamina.root().display().to_string();
+        for part in ["namespace", "overlayfs", "builds can run here", &root] {
             assert!(table.contains(part), "{user:?}: {part} is not in\n{table}");
         }
-        assert!(!table.contains("FAILED"), "{user:?}:\n{table}");
+        // What nothing here uses.
+        for part in ["FAILED", "pasta", "slirp4netns", "git"] {
+            assert!(!table.contains(part), "{user:?}: {part} is in\n{table}");
+        }
+        assert!(!lamina.root().exists(), "{user:?}: it was not there before");
         lamina.assert_clean();
+    });
+}
+
+#[test]
+fn a_folder_that_cannot_be_used_is_told_with_what_to_do() {
+    let lamina = match may_act_as(User::Root) {
+        Ok(()) => Lamina::new(User::Root),
+        Err(reason) => skip!("{reason}"),
+    };
+    lamina.write("file", "no folder");
+    let judged = lamina.run(&["doctor", "--root", "file/state"]);
+    assert_eq!(judged.code, Some(1), "{}", judged.stderr);
+    let table = String::from_utf8(judged.stdout).expect("text");
+    for part in [
+        "file/state: not a directory",
+        "choose another folder with --root",
+    ] {
+        assert!(
+            table.to_lowercase().contains(part),
+            "{part} is not in\n{table}"
+        );
     }
 }

@@ -1,50 +1,31 @@
 //! Several clients at once, and clients that misbehave (rows ACC-07, ACC-08, SES-08).
 
-use std::io::BufRead as _;
-use std::io::BufReader;
-use std::process::Child;
 use std::process::Stdio;
 use std::time::Duration;
 use std::time::Instant;
 
-use super::rig::Daemon;
-use super::rig::buildx;
+use super::rig::daemon_of_root;
 use crate::harness::Lamina;
-use crate::harness::User;
-use crate::harness::skip;
+use crate::waiting::wait_for_line;
 
 /// A step that two clients share: it says when it runs and ends when a file appears in a cache mount.
 const SHARED: &str = "FROM base\nRUN --mount=type=cache,target=/c echo ready; \
                       until test -e /c/go; do sleep 0.1; done; echo through\n";
 const GO: &str = "FROM base\nRUN --mount=type=cache,target=/c touch /c/go\n";
 
-macro_rules! root_daemon {
-    () => {
-        match buildx().and_then(|_| Daemon::start(User::Root)) {
-            Ok(daemon) => daemon,
-            Err(reason) => skip!("{reason}"),
-        }
-    };
-}
-
-/// Reads a client's progress until a line ends with `text`.
-fn wait_for(child: &mut Child, text: &str) {
-    let stderr = child.stderr.take().expect("a pipe");
-    let mut lines = BufReader::new(stderr).lines();
-    let found = lines.any(|line| line.expect("text").ends_with(text));
-    assert!(found, "{text:?} never came");
-    // Whatever else it says must not block it.
-    std::thread::spawn(move || lines.for_each(drop));
+/// Says whether a line of progress is what the step printed.
+fn is_ready(line: &str) -> bool {
+    line.ends_with(" ready")
 }
 
 #[test]
 fn a_shared_step_survives_the_client_that_started_it() {
-    let daemon = root_daemon!();
+    let daemon = daemon_of_root!(buildx);
     daemon.lamina.write("ctx/Dockerfile", SHARED);
     let mut first = Lamina::start(daemon.build_command(&[]));
-    wait_for(&mut first, " ready");
+    wait_for_line(&mut first, is_ready);
     let mut second = Lamina::start(daemon.build_command(&[]));
-    wait_for(&mut second, " ready");
+    wait_for_line(&mut second, is_ready);
     first.kill().expect("killed");
     first.wait().expect("a status");
     daemon.lamina.write("go/Dockerfile", GO);
@@ -58,12 +39,12 @@ fn a_shared_step_survives_the_client_that_started_it() {
 
 #[test]
 fn a_killed_client_takes_its_step_with_it() {
-    let mut daemon = root_daemon!();
+    let mut daemon = daemon_of_root!(buildx);
     let marker = format!("{}", 100_000 + std::process::id());
     let dockerfile = format!("FROM base\nRUN echo ready; sleep {marker}\n");
     daemon.lamina.write("ctx/Dockerfile", dockerfile);
     let mut client = Lamina::start(daemon.build_command(&[]));
-    wait_for(&mut client, " ready");
+    wait_for_line(&mut client, is_ready);
     client.kill().expect("killed");
     client.wait().expect("a status");
     let begin = Instant::now();
@@ -90,7 +71,7 @@ fn running(marker: &str) -> bool {
 
 #[test]
 fn a_client_that_dies_while_it_uploads_harms_nobody() {
-    let mut daemon = root_daemon!();
+    let mut daemon = daemon_of_root!(buildx);
     let file = daemon.lamina.write("ctx/big", "");
     let file = std::fs::File::options()
         .write(true)
@@ -101,7 +82,7 @@ fn a_client_that_dies_while_it_uploads_harms_nobody() {
         .lamina
         .write("ctx/Dockerfile", "FROM scratch\nCOPY big /big\n");
     let mut client = Lamina::start(daemon.build_command(&[]));
-    wait_for(&mut client, "load build context");
+    wait_for_line(&mut client, |line| line.ends_with("load build context"));
     std::thread::sleep(Duration::from_millis(300));
     client.kill().expect("killed");
     client.wait().expect("a status");
@@ -112,7 +93,7 @@ fn a_client_that_dies_while_it_uploads_harms_nobody() {
 
 #[test]
 fn a_daemon_that_was_killed_comes_back_with_its_cache() {
-    let mut daemon = root_daemon!();
+    let mut daemon = daemon_of_root!(buildx);
     let dockerfile = "FROM base\nRUN echo once\n";
     daemon.build(dockerfile, &[]).ok();
     // The cache is written within moments of the build's end.
@@ -126,12 +107,12 @@ fn a_daemon_that_was_killed_comes_back_with_its_cache() {
 
 #[test]
 fn stopping_in_the_middle_of_a_build_leaves_nothing() {
-    let mut daemon = root_daemon!();
+    let mut daemon = daemon_of_root!(buildx);
     daemon
         .lamina
         .write("ctx/Dockerfile", "FROM base\nRUN echo ready; sleep 1000\n");
     let mut client = Lamina::start(daemon.build_command(&[]));
-    wait_for(&mut client, " ready");
+    wait_for_line(&mut client, is_ready);
     daemon.stop();
     assert!(!client.wait().expect("a status").success());
 }

@@ -1,13 +1,11 @@
 //! How a frontend's end becomes the build's (rows GW-30, GW-34, GW-36, ERR-06, ERR-10).
 
-use std::time::Duration;
-use std::time::Instant;
-
 use super::everything::detail;
 use super::for_every_user;
 use super::prepare;
 use super::root_fixture;
-use crate::harness::processes_with;
+use crate::leftovers::processes_with;
+use crate::waiting::wait_until;
 
 #[test]
 fn every_ending_has_its_error() {
@@ -67,7 +65,7 @@ fn steps_of_a_killed_frontend_end() {
         let failure = fixture.by_gateway("fe", &options).expect_err("it died");
         // By which signal is between it and its kernel: it is process 1 where it runs.
         assert!(failure.exit_code > Some(128), "{failure:?}");
-        wait_until(|| processes_with(&seconds).is_empty());
+        wait_until("its steps end", || processes_with(&seconds).is_empty());
         fixture.by_gateway("fe", &[]).expect("the daemon goes on");
     });
 }
@@ -87,17 +85,8 @@ fn stopping_the_daemon_ends_the_frontend() {
         .daemon
         .buildx_command(&[&["build"], &args[..]].concat());
     let mut client = client.spawn().expect("buildx starts");
-    wait_until(runs);
+    wait_until("the frontend runs", runs);
     fixture.daemon.stop();
     assert!(!runs(), "the frontend goes on");
     assert!(!client.wait().expect("a status").success());
-}
-
-#[track_caller]
-fn wait_until(happens: impl Fn() -> bool) {
-    let begin = Instant::now();
-    while !happens() {
-        assert!(begin.elapsed() < Duration::from_secs(20), "in vain");
-        std::thread::sleep(Duration::from_millis(20));
-    }
 }

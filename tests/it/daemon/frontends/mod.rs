@@ -28,12 +28,12 @@ use super::rig::Daemon;
 use super::rig::buildx;
 use super::rig::copy_file;
 use super::rig::copy_program;
+use crate::harness;
 use crate::harness::Finished;
 use crate::harness::Lamina;
 use crate::harness::User;
 use crate::harness::base;
 use crate::harness::program;
-use crate::harness::report;
 use crate::harness::scratch;
 use crate::registry::Registry;
 
@@ -201,15 +201,10 @@ fn runtime() -> tokio::runtime::Runtime {
 
 /// Runs `test` with a daemon of root's, and with daemons of users with one id and with many.
 fn for_every_user(test: fn(&Fixture)) {
-    for user in [User::Root, User::SingleId, User::Subordinate] {
-        match Fixture::start(user) {
-            Ok(mut fixture) => {
-                test(&fixture);
-                fixture.daemon.stop();
-            }
-            Err(reason) => report(&format!("skipped: {user:?}: {reason}")),
-        }
-    }
+    harness::for_every_user(Fixture::start, |_, mut fixture| {
+        test(&fixture);
+        fixture.daemon.stop();
+    });
 }
 
 /// Starts a fixture of root's, or leaves the test with the reason.
