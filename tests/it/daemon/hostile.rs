@@ -9,6 +9,7 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
+use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -42,6 +43,7 @@ use super::raw::connect;
 use super::raw::solve;
 use super::rig::Daemon;
 use super::rig::daemon_of_root;
+use crate::waiting::wait_until;
 
 /// Builds the directory of a fake client, or something else of it.
 async fn build(channel: &Channel, fake: Fake, what: &State) -> Result<(), Status> {
@@ -205,20 +207,62 @@ fn files_of_another_size_than_was_said() {
     daemon.stop();
 }
 
+/// What was taken of a directory without end.
+#[derive(Clone, Default)]
+struct Taken {
+    entries: Arc<AtomicU64>,
+    /// Held by whoever reads the directory.
+    readers: Arc<()>,
+}
+
+impl Taken {
+    fn list(&self) -> impl Iterator<Item = Packet> + Send + use<> {
+        let (entries, reader) = (Arc::clone(&self.entries), Arc::clone(&self.readers));
+        (0..).map(move |index| {
+            // Moved in, so that it goes with the iterator.
+            let _reader = &reader;
+            entries.fetch_add(1, Ordering::Relaxed);
+            file(&format!("{index:016}"), 0)
+        })
+    }
+
+    fn entries(&self) -> u64 {
+        self.entries.load(Ordering::Relaxed)
+    }
+
+    /// Says whether somebody began to read, and nobody reads any more. The fake and the test have one
+    /// each.
+    fn has_ended(&self) -> bool {
+        self.entries() > 0 && Arc::strong_count(&self.readers) <= 2
+    }
+}
+
 #[test]
 fn a_directory_without_end_stops_with_its_build() {
     let mut daemon = daemon_of_root!();
     block_on(async {
         let channel = connect(&daemon).await;
+        let taken = Taken::default();
         let endless = Fake {
-            listing: Arc::new(|| Box::new((0..).map(|index| file(&format!("{index:016}"), 0)))),
+            listing: Arc::new({
+                let taken = taken.clone();
+                move || Box::new(taken.list())
+            }),
             ..Fake::honest()
         };
         let context = context();
+        let before = daemon.memory("VmRSS:");
         let building = build(&channel, endless, &context);
         let ended = tokio::time::timeout(Duration::from_secs(2), building).await;
         assert!(ended.is_err(), "{ended:?}");
+        // The call that transferred it ends, though the client would go on for ever.
+        wait_until("nothing is taken any more", || taken.has_ended());
+        let (entries, grown) = (taken.entries(), daemon.memory("VmHWM:") - before);
+        println!("{entries} entries taken, {grown} KiB more memory");
+        assert!(entries > 1_000, "{entries} entries are no end");
+        assert!(grown < 96 << 10, "{entries} entries: {grown} KiB more");
         assert_well(&daemon, &channel).await;
+        assert_eq!(taken.entries(), entries, "it went on");
     });
     daemon.stop();
 }
@@ -323,11 +367,8 @@ fn blobs_that_are_not_what_their_digest_says() {
         r#"{"schemaVersion":2,"manifests":[]}"#,
     )
     .expect("written");
-    fs::write(
-        layout.join("blobs/sha256").join(hex),
-        r#"{"evil":"not that"}"#,
-    )
-    .expect("written");
+    let lie = r#"{"evil":"not that"}"#;
+    fs::write(layout.join("blobs/sha256").join(hex), lie).expect("written");
     block_on(async {
         let session = LocalSession::builder()
             .oci_layout("layout", &layout)
@@ -341,7 +382,8 @@ fn blobs_that_are_not_what_their_digest_says() {
         let client = client.expect("it listens");
         let failed = client.solve(request, events, &CancelToken::new()).await;
         let message = failed.expect_err("a lie").to_string();
-        assert!(message.contains(&manifest.to_string()), "{message}");
+        let found = format!("{manifest} has digest {}", Digest::of(lie.as_bytes()));
+        assert!(message.contains(&found), "{message}");
         assert_well(&daemon, &connect(&daemon).await).await;
     });
     daemon.stop();

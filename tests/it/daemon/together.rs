@@ -8,10 +8,14 @@ use super::rig::daemon_of_root;
 use crate::harness::Lamina;
 use crate::waiting::wait_for_line;
 
-/// A step that two clients share: it says when it runs and ends when a file appears in a cache mount.
-const SHARED: &str = "FROM base\nRUN --mount=type=cache,target=/c echo ready; \
+/// A step that two clients share: it notes that it runs, says so, and ends when a file appears in a
+/// cache mount.
+const SHARED: &str = "FROM base\nRUN --mount=type=cache,target=/c echo run >> /c/runs; echo ready; \
                       until test -e /c/go; do sleep 0.1; done; echo through\n";
 const GO: &str = "FROM base\nRUN --mount=type=cache,target=/c touch /c/go\n";
+/// Shows how often the step ran, whatever clients were told.
+const RUNS: &str = "FROM base AS all\nRUN --mount=type=cache,target=/c cp /c/runs /runs\n\
+                    FROM scratch\nCOPY --from=all /runs /\n";
 
 /// Says whether a line of progress is what the step printed.
 fn is_ready(line: &str) -> bool {
@@ -20,7 +24,7 @@ fn is_ready(line: &str) -> bool {
 
 #[test]
 fn a_shared_step_survives_the_client_that_started_it() {
-    let daemon = daemon_of_root!(buildx);
+    let mut daemon = daemon_of_root!(buildx);
     daemon.lamina.write("ctx/Dockerfile", SHARED);
     let mut first = Lamina::start(daemon.build_command(&[]));
     wait_for_line(&mut first, is_ready);
@@ -35,6 +39,9 @@ fn a_shared_step_survives_the_client_that_started_it() {
         .ok();
     let status = second.wait().expect("a status");
     assert!(status.success(), "{}", daemon.log());
+    daemon.build(RUNS, &["-o", "out"]).ok();
+    assert_eq!(daemon.lamina.read("out/runs"), "run\n");
+    daemon.stop();
 }
 
 #[test]
