@@ -41,6 +41,9 @@ fn options(settings: Settings, sessions: SessionManager, notes: &mut Vec<String>
     if !worker.platforms.is_empty() {
         options.platforms = worker.platforms;
     }
+    if let Some(age) = settings.platforms_max_age {
+        options.platforms_max_age = age;
+    }
     if let Some(program) = worker.binary {
         options.runtime = RuntimeKind::Oci(program);
     }

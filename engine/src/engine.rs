@@ -143,7 +143,7 @@ impl Inner {
         let kept = kept(&stores, &cache, &cache_mounts, &uses);
         let history = History::new(stores.database, stores.history, options.history.clone());
         let encode_error = options.encode_error.take();
-        let platforms = Platforms::new(&options.platforms);
+        let platforms = Platforms::new(&options.platforms, options.platforms_max_age);
         let (id, namespace) = (state.worker_id()?, stores.snapshots.namespace());
         let worker = worker::describe(id, &options, platforms.now(), namespace);
         Ok(Self {

@@ -100,6 +100,8 @@ pub struct EngineOptions {
     /// What steps without a platform are for, then what else can be run. The host's platform alone
     /// means: and whatever else is found to run here.
     pub platforms: Vec<Platform>,
+    /// How long it is believed what else was found to run here (row CTL-05).
+    pub platforms_max_age: Duration,
     /// The program that calls `lamina_executor::runtime_main` when told so by its first argument.
     pub program: PathBuf,
     /// What builds may ask of the host at all.
@@ -142,6 +144,7 @@ impl EngineOptions {
             snapshotter: SnapshotterKind::default(),
             runtime: RuntimeKind::Builtin,
             platforms: vec![Platform::host()],
+            platforms_max_age: Duration::from_secs(60),
             program: PathBuf::from("/proc/self/exe"),
             entitlements: Entitlements::default(),
             frontends: BTreeMap::new(),

@@ -22,22 +22,24 @@ use rustix::fs::MemfdFlags;
 
 const BINFMT: &str = "/proc/sys/fs/binfmt_misc";
 
-/// How long what was found is believed: emulators are set up while a daemon runs.
-const MAX_AGE: Duration = Duration::from_secs(60);
-
 /// The platforms of an engine.
 pub(crate) enum Platforms {
     /// As configured.
     Fixed(Vec<Platform>),
-    /// As found on the machine, and when.
-    Found(Mutex<(Vec<Platform>, Instant)>),
+    /// As found on the machine, and when. It is believed for so long only: emulators are set up while
+    /// a daemon runs.
+    Found {
+        max_age: Duration,
+        found: Mutex<(Vec<Platform>, Instant)>,
+    },
 }
 
 impl Platforms {
     /// Returns those of the configuration; the host's alone means all that the machine runs.
-    pub(crate) fn new(configured: &[Platform]) -> Self {
+    pub(crate) fn new(configured: &[Platform], max_age: Duration) -> Self {
         if configured == [Platform::host()] {
-            return Self::Found(Mutex::new((detect(), Instant::now())));
+            let found = Mutex::new((detect(), Instant::now()));
+            return Self::Found { max_age, found };
         }
         Self::Fixed(configured.to_vec())
     }
@@ -46,9 +48,9 @@ impl Platforms {
     pub(crate) fn now(&self) -> Vec<Platform> {
         match self {
             Self::Fixed(platforms) => platforms.clone(),
-            Self::Found(found) => {
+            Self::Found { max_age, found } => {
                 let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
-                if found.1.elapsed() > MAX_AGE {
+                if found.1.elapsed() >= *max_age {
                     *found = (detect(), Instant::now());
                 }
                 found.0.clone()
@@ -249,10 +251,10 @@ mod tests {
 
     #[test]
     fn the_native_platform_comes_first() {
-        let platforms = Platforms::new(&[Platform::host()]).now();
+        let platforms = Platforms::new(&[Platform::host()], Duration::ZERO).now();
         assert_eq!(platforms[0], Platform::host());
         let other = vec![Platform::new("linux", "riscv64", "")];
-        assert_eq!(Platforms::new(&other).now(), other);
+        assert_eq!(Platforms::new(&other, Duration::ZERO).now(), other);
         assert!(emulated(Path::new("/nothing/here")).is_empty());
         assert!(!runs(b"no program"));
     }

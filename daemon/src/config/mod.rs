@@ -55,6 +55,8 @@ pub(crate) struct Config {
     pub(crate) dns: Dns,
     pub(crate) registries: BTreeMap<String, Registry>,
     pub(crate) frontends: Frontends,
+    /// `[system] platformsCacheMaxAge` (rows CFG-13, CTL-05).
+    pub(crate) platforms_max_age: Option<Duration>,
     /// Paths of keys that nobody knows.
     pub(crate) unknown: Vec<String>,
     /// Paths of keys that ask for what there is not here.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use toml::Value;
 
@@ -20,14 +21,7 @@ use super::size;
 use super::time;
 
 /// Keys at the top that have no effect here (row CFG-13).
-const TOP: &[&str] = &[
-    "proxyNetwork",
-    "provenanceEnvDir",
-    "otel",
-    "cdi",
-    "system",
-    "cache",
-];
+const TOP: &[&str] = &["proxyNetwork", "provenanceEnvDir", "otel", "cdi", "cache"];
 
 /// Keys of `[worker.oci]` that have no effect here: there is one worker, which is our own.
 const WORKER: &[&str] = &[
@@ -100,6 +94,7 @@ pub(crate) fn parse(text: &str) -> Result<Config, ConfigError> {
         history: history(top.section("history")?, &mut notes)?,
         registries: registries(top.section("registry")?, &mut notes)?,
         frontends: frontends(top.section("frontend")?, &mut notes)?,
+        platforms_max_age: system(top.section("system")?, &mut notes)?,
         ..Config::default()
     };
     top.without_effect(TOP, &mut notes.without_effect);
@@ -196,6 +191,13 @@ fn history(mut section: Section, notes: &mut Notes) -> Result<History, ConfigErr
     };
     section.finish(&mut notes.unknown);
     Ok(history)
+}
+
+fn system(mut section: Section, notes: &mut Notes) -> Result<Option<Duration>, ConfigError> {
+    let max_age = section.take_with("platformsCacheMaxAge", time::read)?;
+    section.without_effect(&["maxRegistryConcurrency"], &mut notes.without_effect);
+    section.finish(&mut notes.unknown);
+    Ok(max_age)
 }
 
 fn dns(mut section: Section, notes: &mut Notes) -> Result<Dns, ConfigError> {

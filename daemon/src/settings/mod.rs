@@ -11,6 +11,7 @@ mod tests;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use lamina_engine::GcOptions;
 use lamina_engine::HistoryOptions;
@@ -85,6 +86,7 @@ pub(crate) struct Settings {
     pub(crate) history: HistoryOptions,
     pub(crate) registries: RegistryConfig,
     pub(crate) frontends: config::Frontends,
+    pub(crate) platforms_max_age: Option<Duration>,
     pub(crate) dns: DnsConfig,
     /// What the log warns of, once there is one.
     pub(crate) notes: Vec<String>,
@@ -159,6 +161,7 @@ impl Settings {
             registries: registries::convert(config.registries, &mut notes)?,
             worker: WorkerSettings::merge(args.worker, config.worker, &mut notes)?,
             frontends: config.frontends,
+            platforms_max_age: config.platforms_max_age,
             dns: network::dns(config.dns)?,
             run_dir: places::run_dir(ids),
             root,

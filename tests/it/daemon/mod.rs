@@ -9,6 +9,7 @@ mod fake;
 mod frontends;
 mod hostile;
 mod lifecycle;
+mod platforms;
 mod raw;
 mod rig;
 mod robust;

@@ -99,6 +99,13 @@ fn what_has_no_effect_is_told_unless_it_is_so_anyway() {
 }
 
 #[test]
+fn platforms_are_believed_for_so_long() {
+    let config = parse("[system]\nplatformsCacheMaxAge = \"1h\"").expect("valid");
+    assert_eq!(config.platforms_max_age, Some(Duration::from_secs(3600)));
+    assert_eq!(config.without_effect, [""; 0]);
+}
+
+#[test]
 fn collection_has_sizes_and_durations() {
     let config = parse(
         r#"
