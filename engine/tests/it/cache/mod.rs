@@ -32,10 +32,21 @@ const AT_ONCE: usize = 4;
 /// How one scenario differs from the golden data.
 #[derive(Default)]
 struct Verdict {
+    /// The builds could not be made, or did not end: nothing excuses that.
+    broken: Option<String>,
     /// What ran, trees, errors.
     differences: Vec<String>,
     /// Flags of the progress stream.
     flags: Vec<String>,
+}
+
+impl Verdict {
+    fn broken(reason: String) -> Self {
+        Self {
+            broken: Some(reason),
+            ..Self::default()
+        }
+    }
 }
 
 pub(crate) fn goldens() -> Outcome {
@@ -80,14 +91,8 @@ async fn check(scenario: &Scenario, base: &Path) -> Verdict {
     let observed = tokio::time::timeout(LIMIT, builds::run(scenario, dir.path(), base)).await;
     match observed {
         Ok(Ok(observed)) => compare::compare(scenario, &observed),
-        Ok(Err(reason)) => Verdict {
-            differences: vec![reason],
-            ..Verdict::default()
-        },
-        Err(_) => Verdict {
-            differences: vec!["hangs".to_owned()],
-            ..Verdict::default()
-        },
+        Ok(Err(reason)) => Verdict::broken(reason),
+        Err(_) => Verdict::broken("hangs".to_owned()),
     }
 }
 
@@ -98,9 +103,11 @@ fn report(verdicts: &[(&Scenario, Verdict)]) -> usize {
     for (scenario, verdict) in verdicts {
         let (passed, all) = groups.entry(&scenario.group).or_default();
         *all += 1;
-        if verdict.differences.is_empty() {
+        if let Some(reason) = &verdict.broken {
+            say(&format!("  {}: {reason}", scenario.name));
+        } else if verdict.differences.is_empty() {
             *passed += 1;
-        } else if let Some(reason) = better::reason(&scenario.name) {
+        } else if let Some(reason) = better::reason(&scenario.name, &verdict.differences) {
             better += 1;
             say(&format!("  {} differs: {reason}", scenario.name));
         } else {
