@@ -30,6 +30,7 @@ use serde_json::json;
 use crate::harness;
 use crate::harness::User;
 use crate::harness::skip;
+use crate::scratch::scratch;
 
 /// Cases in a hundred that must agree.
 const BAR: usize = 96;
@@ -489,7 +490,7 @@ fn dockerfiles_give_what_they_give_with_buildkit() {
         Ok(base) => base,
         Err(reason) => skip!("{reason}"),
     };
-    let dir = harness::scratch();
+    let dir = scratch();
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     runtime.block_on(async {
         let bench = Bench::new(dir.path(), base).await;

@@ -10,19 +10,16 @@ use std::process::Command;
 use std::process::Output;
 use std::process::Stdio;
 use std::sync::LazyLock;
-use std::sync::Once;
 
 use tempfile::TempDir;
 
 use crate::leftovers::mounts_of;
 use crate::leftovers::processes_with;
 use crate::leftovers::unfinished;
+use crate::scratch::scratch;
 
 /// The uid and gid that rootless tests use.
 const USER: u32 = 54321;
-
-/// How the names of scratch folders begin; the number of the test process follows.
-const SCRATCH: &str = "lamina-test-";
 
 /// Says that a test cannot run here and why; the reader of the log sees it.
 macro_rules! skip {
@@ -139,40 +136,6 @@ static BASE: LazyLock<Result<TempDir, String>> = LazyLock::new(|| {
 /// Returns the base, or why there is none.
 pub(crate) fn base() -> Result<&'static Path, String> {
     BASE.as_ref().map(TempDir::path).map_err(Clone::clone)
-}
-
-/// Returns a folder in memory where possible, that every user may enter.
-///
-/// It is gone with the value. What outlives a test run, as statics do, goes with the next one.
-pub(crate) fn scratch() -> TempDir {
-    static SWEPT: Once = Once::new();
-    let shared = Path::new("/dev/shm");
-    let place = if shared.is_dir() {
-        shared.to_owned()
-    } else {
-        std::env::temp_dir()
-    };
-    SWEPT.call_once(|| sweep(&place));
-    let dir = tempfile::Builder::new()
-        .prefix(&format!("{SCRATCH}{}-", std::process::id()))
-        .tempdir_in(place)
-        .expect("a folder");
-    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).expect("permissions");
-    dir
-}
-
-/// Removes the folders of test runs that have ended.
-fn sweep(place: &Path) {
-    for entry in fs::read_dir(place).into_iter().flatten().flatten() {
-        let name = entry.file_name();
-        let process = name.to_str().and_then(|name| {
-            let (process, _) = name.strip_prefix(SCRATCH)?.split_once('-')?;
-            process.parse::<u32>().ok()
-        });
-        if process.is_some_and(|id| !Path::new(&format!("/proc/{id}")).exists()) {
-            drop(fs::remove_dir_all(entry.path()));
-        }
-    }
 }
 
 /// A state folder, a place for files, and somebody who runs the command.

@@ -9,8 +9,8 @@ use std::process::Stdio;
 
 use crate::harness::User;
 use crate::harness::may_act_as;
-use crate::harness::scratch;
 use crate::harness::skip;
+use crate::scratch::scratch;
 use crate::waiting::wait_for_line;
 
 /// Where things are made before they get their place, by how their names begin (docs/format.md). A

@@ -15,4 +15,5 @@ mod interrupts;
 mod leftovers;
 mod main_job;
 mod registry;
+mod scratch;
 mod waiting;

@@ -8,6 +8,7 @@ use std::process::Stdio;
 use super::rig::daemon_of_root;
 use crate::harness::Finished;
 use crate::harness::lamina;
+use crate::scratch::scratch;
 
 #[test]
 fn the_command_line_of_harnesses_is_taken() {
@@ -88,9 +89,9 @@ impl Style {
 
 #[test]
 fn other_names_of_the_program_start_the_daemon() {
-    let scratch = crate::harness::scratch();
+    let folder = scratch();
     for name in ["buildkitd", "laminad"] {
-        let link = scratch.path().join(name);
+        let link = folder.path().join(name);
         symlink(lamina(), &link).expect("linked");
         let output = Command::new(&link)
             .arg("--version")

@@ -20,8 +20,8 @@ use crate::harness::User;
 use crate::harness::may_act_as;
 use crate::harness::program;
 use crate::harness::report;
-use crate::harness::scratch;
 use crate::harness::skip;
+use crate::scratch::scratch;
 use apt::Source;
 
 /// So many seconds debootstrap may take before the mirror counts as one that does not answer.

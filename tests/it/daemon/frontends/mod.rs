@@ -34,8 +34,8 @@ use crate::harness::Lamina;
 use crate::harness::User;
 use crate::harness::base;
 use crate::harness::program;
-use crate::harness::scratch;
 use crate::registry::Registry;
+use crate::scratch::scratch;
 
 /// What the program can, as its image says.
 const CAPS: &str = "moby.buildkit.frontend.inputs,moby.buildkit.frontend.contexts";
