@@ -11,6 +11,7 @@ use crate::harness::for_every_user;
 use crate::harness::skip;
 use crate::leftovers::processes_with;
 use crate::waiting::wait_for_line;
+use crate::waiting::wait_until;
 
 /// Moments at which a build is killed; bounded by [`KILL_BUDGET`] as well.
 const KILLS: u32 = 100;
@@ -75,10 +76,9 @@ fn kill_9_loses_nothing_that_was_committed() {
     }
     println!("{kills} builds were killed");
     let variable = format!("LAMINA_ROOT={}", lamina.root().display());
-    let patience = Instant::now();
-    while !processes_with(&variable).is_empty() && patience.elapsed() < Duration::from_secs(5) {
-        std::thread::yield_now();
-    }
+    wait_until("the killed builds are gone", || {
+        processes_with(&variable).is_empty()
+    });
     let next = lamina.build_dir("ctx", &["-o", "out"]).ok();
     assert!(next.cached() >= 1, "nothing was kept:\n{}", next.stderr);
     lamina.assert_clean();
