@@ -2,6 +2,7 @@
 //! EXC-06 to EXC-08, EXC-31, EXC-32, EXC-36).
 
 use std::net::IpAddr;
+use std::path::Path;
 
 use lamina_executor::ExitStatus;
 use lamina_executor::NetworkMode;
@@ -9,6 +10,7 @@ use lamina_executor::SecurityMode;
 use lamina_executor::Ulimit;
 
 use crate::fixture;
+use crate::skip;
 use crate::status;
 
 /// Prints one section after another; `expected` has the same sections.
@@ -18,6 +20,10 @@ const EXPECTED: &str = include_str!("../data/inside.txt");
 #[tokio::test(flavor = "multi_thread")]
 async fn a_step_sees_what_it_would_under_buildkit() {
     let Some(world) = fixture() else { return };
+    if !Path::new("/sys/fs/cgroup/devices").exists() {
+        // Nodes are then bound from the host, which shows in the list of mounts.
+        return skip("no controller of devices").unwrap_or_default();
+    }
     let mut spec = world.shell(SCRIPT);
     spec.user = "0:0".to_owned();
     let (finished, stdout, stderr) = world.run(spec).await;
@@ -56,7 +62,8 @@ fn sections(text: &str) -> Vec<(String, Vec<String>)> {
     {
         match (line.strip_prefix("== "), sections.last_mut()) {
             (Some(name), _) => sections.push((name.to_owned(), Vec::new())),
-            (None, Some((_, lines))) => lines.push(line.to_owned()),
+            // Only some kernels say so.
+            (None, Some((_, lines))) => lines.push(line.replace(",inode64", "")),
             (None, None) => {}
         }
     }
