@@ -6,6 +6,7 @@
 
 mod digest;
 mod golden;
+mod kernel;
 mod links;
 mod lookup;
 mod merge;

@@ -30,6 +30,7 @@ fn the_oracle_agrees_in_a_user_namespace() {
             "links::",
             "store::",
             "merge::",
+            "kernel::",
         ])
         .env(support::USER_NAMESPACE, "1")
         .output()
