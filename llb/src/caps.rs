@@ -30,6 +30,7 @@ pub const CAPS: &[&str] = &[
     "exec.validexitcode",
     "exporter.image.annotations",
     "exporter.multiple",
+    "exporter.session",
     "exporter.sourcedateepoch",
     "file.base",
     "file.copy.alwaysreplaceexistingdestpaths",

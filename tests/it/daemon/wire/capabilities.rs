@@ -47,10 +47,6 @@ const MISSING_OF_LLB: &[(&str, &str)] = &[
         "steps without a sandbox may use all devices, but find no more nodes in /dev",
     ),
     ("exporter.image.attestations", ATTESTATIONS),
-    (
-        "exporter.session",
-        "clients cannot add exporters after the result",
-    ),
     ("source.git", GIT),
     ("source.git.bundle", GIT),
     ("source.git.checkoutbundle", GIT),
