@@ -1,5 +1,6 @@
 //! What transfers from this host and from remote clients do alike.
 
+use lamina_session::host;
 use lamina_session::host::HostEntry;
 use lamina_snapshotter::Entry;
 use lamina_snapshotter::Layer;
@@ -67,24 +68,16 @@ pub(super) fn link_old(
 
 /// Makes `further` another name of `first`; says whether `first` was there.
 pub(super) fn link_name(upper: &Upper, further: &[u8], first: &[u8]) -> Result<bool, SourceError> {
-    let (folder, name) = split(first);
+    let (folder, name) = host::split(first);
     let source = upper.dir(&RootedPath::new(folder))?.lookup(name)?;
     let Some(source) = source else {
         return Ok(false);
     };
-    let (folder, name) = split(further);
+    let (folder, name) = host::split(further);
     upper
         .dir(&RootedPath::new(folder))?
         .link_from(name, &source)?;
     Ok(true)
-}
-
-/// Splits a path into directory and name.
-pub(super) fn split(path: &[u8]) -> (&[u8], &[u8]) {
-    match path.iter().rposition(|&byte| byte == b'/') {
-        Some(at) => (&path[..at], &path[at + 1..]),
-        None => (b"", path),
-    }
 }
 
 /// Only root makes devices, and nobody makes what overlayfs would take for a whiteout. Sockets

@@ -139,7 +139,7 @@ impl Incoming {
         if pending.open.is_some() {
             return Ok(());
         }
-        let (folder, name) = super::shared::split(&pending.path);
+        let (folder, name) = lamina_session::host::split(&pending.path);
         let directory = match self.directories.get(folder) {
             Some(directory) => directory.clone(),
             None => {
