@@ -7,8 +7,11 @@ use std::time::Instant;
 use super::Fixture;
 use super::root_fixture;
 
+/// An image that nobody has.
+const NOWHERE: &str = "docker/dockerfile:0.0.0-nowhere";
+
 /// An image that nobody can have: its digest is that of nothing.
-const NOWHERE: &str =
+const PINNED: &str =
     "docker/dockerfile:1@sha256:0000000000000000000000000000000000000000000000000000000000000000";
 
 /// What the user is told.
@@ -74,6 +77,15 @@ fn a_registry_without_it_is_as_good_as_none() {
     let built = fixture.with_syntax(NOWHERE, &["-o", "out"]).ok();
     assert!(built.stderr.contains(NOTE), "{}", built.stderr);
     assert_eq!(fixture.daemon.lamina.read("out/plain"), "some words\n");
+}
+
+#[test]
+fn a_pinned_image_has_no_stand_in() {
+    let mut fixture = root_fixture!();
+    let address = fixture.registry.address.clone();
+    fixture.mirror(&address);
+    let refused = fixture.with_syntax(PINNED, &[]);
+    refused.fails_with(&["Dockerfile:1", "docker/dockerfile:1@sha256:0000"]);
 }
 
 #[test]
