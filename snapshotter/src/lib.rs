@@ -36,6 +36,7 @@ mod diff;
 mod digest;
 mod error;
 mod fdio;
+mod fuse;
 mod links;
 mod merge;
 mod metadata;
