@@ -16,14 +16,17 @@ use crate::WriteDir;
 use crate::fdio;
 use crate::tree::Entry;
 use crate::tree::Follow;
+use crate::tree::Origin;
 
 /// Places files, keeping hard links among them.
 #[derive(Default)]
 pub(crate) struct Placer {
+    /// Nothing may be linked.
+    copies_all: bool,
     /// Inodes that must be copied although linking is possible.
     copied: HashSet<u64>,
     /// Where an inode with several names was put first.
-    placed: HashMap<(u64, u64), RootedPath>,
+    placed: HashMap<Origin, RootedPath>,
 }
 
 impl Placer {
@@ -31,7 +34,16 @@ impl Placer {
     pub(crate) fn copying(copied: HashSet<u64>) -> Self {
         Self {
             copied,
-            placed: HashMap::new(),
+            ..Self::default()
+        }
+    }
+
+    /// Links nothing: for files that are written to in place. Names that are hard links of each other
+    /// stay so.
+    pub(crate) fn copying_all() -> Self {
+        Self {
+            copies_all: true,
+            ..Self::default()
         }
     }
 
@@ -42,8 +54,8 @@ impl Placer {
         name: &[u8],
         entry: &Entry,
     ) -> Result<(), SnapshotError> {
-        let origin = entry.origin();
-        let identity = (origin.device, origin.inode);
+        // With its layer: an inode that two layers share is two files.
+        let identity = entry.origin();
         if entry.stat().nlink < 2 {
             return self.place_first(dir, name, entry);
         }
@@ -57,7 +69,7 @@ impl Placer {
     }
 
     fn place_first(&self, dir: &WriteDir, name: &[u8], entry: &Entry) -> Result<(), SnapshotError> {
-        if self.copied.contains(&entry.origin().inode) {
+        if self.copies_all || self.copied.contains(&entry.origin().inode) {
             return copy(dir, name, entry);
         }
         match dir.link_from(name, entry) {
