@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use lamina_snapshotter::ActiveLayer;
+use lamina_snapshotter::Backing;
 use lamina_snapshotter::LayerStack;
 use lamina_snapshotter::Mounter;
 use lamina_snapshotter::SnapshotStore;
@@ -72,17 +73,29 @@ pub(crate) struct Leftovers {
     root_is_scratch: bool,
     mounts: Vec<Option<ActiveLayer>>,
     /// What the mounts show; held as long as they may be used.
-    shown: Vec<LayerStack>,
+    shown: Vec<Shown>,
     stubs: Stubs,
     cgroup: StepCgroup,
 }
 
+/// A view, and what its mount needs.
+pub(crate) struct Shown {
+    _stack: LayerStack,
+    _backing: Backing,
+}
+
 impl Leftovers {
-    /// Removes the stubs and control groups and says how the step ended.
+    /// Takes over what was written, removes the stubs and control groups, and says how the step ended.
     pub(crate) fn clean(self, status: ExitStatus) -> Result<Finished, ExecError> {
         let starved = status != ExitStatus::Code(0) && self.cgroup.ran_out_of_memory();
         drop(self.cgroup);
         drop(self.shown);
+        if !self.root_is_scratch {
+            self.root.end_mount()?;
+        }
+        for layer in self.mounts.iter().flatten() {
+            layer.end_mount()?;
+        }
         self.stubs.remove()?;
         Ok(Finished {
             status: if starved {
@@ -115,7 +128,7 @@ pub(crate) fn plan(
     let mut sources = Sources::new(engine, mounts.len(), devices == Devices::NoDev);
     add_mounts(&mut sources, &spec, mounts, &engine.dns)?;
     let stubs = root::make_places(&layer, &spec, &who, &sources)?;
-    let root_fd = engine.mounter.mount_active(&layer)?.fd;
+    let root = engine.mounter.mount_active(&layer)?;
     let mut description = describe(
         engine,
         &spec,
@@ -126,7 +139,7 @@ pub(crate) fn plan(
         &sources,
     );
     description.oci_runtime = oci_runtime(engine, &cgroup);
-    let descriptors = gather(streams, root_fd, &mut sources, &cgroup)?;
+    let descriptors = gather(streams, root.fd, &mut sources, &cgroup)?;
     Ok(Planned {
         descriptors: with_payload(description, descriptors, &sources.blobs)?,
         leftovers: Leftovers {

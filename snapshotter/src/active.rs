@@ -1,6 +1,8 @@
 //! A layer that is being made.
 
 use std::os::fd::OwnedFd;
+use std::sync::Mutex;
+use std::sync::PoisonError;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
 
@@ -15,6 +17,7 @@ use crate::SnapshotError;
 use crate::fdio;
 use crate::metadata;
 use crate::metadata::MetadataChange;
+use crate::mount::MountEnd;
 use crate::remove;
 use crate::seal;
 use crate::stack::LayerStack;
@@ -31,6 +34,8 @@ use crate::upper::Upper;
 /// at once. Dropped without [`ActiveLayer::commit`], it is deleted.
 #[must_use]
 pub struct ActiveLayer {
+    /// The last mount, until its end was waited for. Dropped before the folder that it writes to.
+    mount: Mutex<Option<MountEnd>>,
     folder: Folder,
     lower: LayerStack,
     upper: Upper,
@@ -54,6 +59,7 @@ impl ActiveLayer {
         let staging = folder.dir.try_clone().at("layer")?;
         let upper = Upper::new(store, lower, fs, (unfinished_name(folder.id), staging));
         Ok(Self {
+            mount: Mutex::default(),
             folder,
             lower: lower.clone(),
             upper,
@@ -102,6 +108,29 @@ impl ActiveLayer {
         self.upper.root_fd()
     }
 
+    /// Takes over what processes wrote through the last mount of the layer, if there was one.
+    ///
+    /// To be called when the processes are gone and all descriptors of the mount are closed, before the
+    /// layer is looked at or written to again; mounting and committing do it too. Waits for the last
+    /// writes to arrive.
+    ///
+    /// # Errors
+    /// [`SnapshotError::MountInUse`] if the mount does not go away; I/O errors.
+    pub fn end_mount(&self) -> Result<(), SnapshotError> {
+        let mut mount = self.mount.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(end) = &*mount {
+            end.take_over(self)?;
+        }
+        *mount = None;
+        Ok(())
+    }
+
+    /// Notes a mount whose end needs work.
+    pub(crate) fn mounted_until(&self, end: MountEnd) {
+        let mut mount = self.mount.lock().unwrap_or_else(PoisonError::into_inner);
+        *mount = Some(end);
+    }
+
     /// Seals the layer and puts it into the store.
     ///
     /// Everything that the layer deletes becomes an explicit whiteout, no attribute of overlayfs is
@@ -110,8 +139,10 @@ impl ActiveLayer {
     ///
     /// # Errors
     /// [`SnapshotError::UnsupportedAttribute`] if a process left something behind that sealed layers
-    /// cannot hold; I/O errors; [`SnapshotError::Cancelled`]. The layer is deleted on every error.
+    /// cannot hold; [`SnapshotError::MountInUse`]; I/O errors; [`SnapshotError::Cancelled`]. The layer
+    /// is deleted on every error.
     pub fn commit(self, cancel: &CancelToken) -> Result<Layer, SnapshotError> {
+        self.end_mount()?;
         self.upper.seal();
         let mut manifest = seal::seal(&self.upper, self.mounted.load(Ordering::Acquire), cancel)?;
         manifest.description = self.description;
@@ -123,11 +154,12 @@ impl ActiveLayer {
     }
 
     /// Returns a fresh, empty work directory for a mount that will write to this layer, after making
-    /// sure that no such write can reach a sealed layer.
+    /// sure that no such write can reach a sealed layer, and that no earlier mount is left.
     ///
     /// # Errors
-    /// I/O errors.
+    /// [`SnapshotError::MountInUse`]; I/O errors.
     pub(crate) fn begin_mount(&self) -> Result<OwnedFd, SnapshotError> {
+        self.end_mount()?;
         self.upper.break_all_links()?;
         self.mounted.store(true, Ordering::Release);
         self.folder.remove("work")?;

@@ -79,6 +79,9 @@ pub enum SnapshotError {
         /// Where it should have been.
         path: RootedPath,
     },
+    /// What a mount of the layer is used for is not over.
+    #[error("the mount of a layer is still in use")]
+    MountInUse,
     /// A way of mounting does not work here.
     #[error("{backend} is not available: {reason}")]
     Unavailable {
@@ -86,6 +89,12 @@ pub enum SnapshotError {
         backend: &'static str,
         /// The check that failed and why.
         reason: String,
+    },
+    /// No way of mounting works here.
+    #[error("nothing mounts layers here: {}", reasons.join("; "))]
+    NoBackend {
+        /// Why not, for each way.
+        reasons: Vec<String>,
     },
     /// A pattern of a selection cannot be parsed.
     #[error(transparent)]

@@ -11,6 +11,7 @@ use lamina_types::RootedPath;
 use rustix::fs::FileType;
 
 use super::Engine;
+use super::Shown;
 use crate::ExecError;
 use crate::MountKind;
 use crate::StepMount;
@@ -37,7 +38,7 @@ pub(super) struct Sources<'a> {
     nodev: bool,
     pub(super) blobs: Blobs,
     pub(super) sent: Vec<OwnedFd>,
-    pub(super) shown: Vec<LayerStack>,
+    pub(super) shown: Vec<Shown>,
     /// By index of the caller's list.
     pub(super) kept: Vec<Option<ActiveLayer>>,
     pub(super) mounts: Vec<Mount>,
@@ -127,9 +128,12 @@ impl<'a> Sources<'a> {
 
     fn view(&mut self, stack: LayerStack, selector: String) -> Result<(Stub, Mount), ExecError> {
         let stub = kind_of(&stack.tree(), &selector)?;
-        let fd = self.engine.mounter.mount_view(&stack)?.fd;
-        self.shown.push(stack);
-        let source = self.send(fd, selector);
+        let view = self.engine.mounter.mount_view(&stack)?;
+        self.shown.push(Shown {
+            _stack: stack,
+            _backing: view.backing,
+        });
+        let source = self.send(view.fd, selector);
         Ok((
             stub,
             Mount {
@@ -145,8 +149,8 @@ impl<'a> Sources<'a> {
         selector: String,
     ) -> Result<(Stub, Mount), ExecError> {
         let stub = kind_of(&layer.tree(), &selector)?;
-        let fd = self.engine.mounter.mount_active(layer)?.fd;
-        Ok((stub, plain(self.send(fd, selector))))
+        let mount = self.engine.mounter.mount_active(layer)?;
+        Ok((stub, plain(self.send(mount.fd, selector))))
     }
 
     fn directory(&mut self, dir: &OwnedFd, selector: String) -> Result<(Stub, Mount), ExecError> {

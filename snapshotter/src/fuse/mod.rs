@@ -13,7 +13,10 @@ pub(crate) struct OverlayFs(Arc<()>);
 
 impl OverlayFs {
     /// Serves `stack` read-only.
-    pub(crate) fn of_view(_store: &SnapshotStore, _stack: &LayerStack) -> Result<Self, SnapshotError> {
+    pub(crate) fn of_view(
+        _store: &SnapshotStore,
+        _stack: &LayerStack,
+    ) -> Result<Self, SnapshotError> {
         Ok(Self(Arc::new(())))
     }
 

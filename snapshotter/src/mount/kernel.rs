@@ -13,10 +13,10 @@ use rustix::io::Errno;
 use rustix::mount::FsMountFlags;
 use rustix::mount::FsOpenFlags;
 use rustix::mount::MountAttrFlags;
-use rustix::mount::OpenTreeFlags;
 
 use super::DetachedMount;
 use super::Mounter;
+use super::bind;
 use super::options;
 use super::probe;
 use super::thread;
@@ -27,7 +27,6 @@ use crate::fdio;
 use crate::store::EMPTY_DIR;
 use crate::store::Layer;
 use crate::store::SnapshotStore;
-use crate::sys;
 
 /// The most layers that the kernel takes in one mount, less one for an upper.
 pub(super) const MAX_LOWER: usize = 499;
@@ -88,7 +87,7 @@ impl KernelOverlay {
                 means,
                 replacements: Mutex::default(),
             };
-            match probe::check(&candidate) {
+            match probe::check(&candidate, store) {
                 Ok(()) => return Ok(candidate),
                 Err(error) => reasons.push(format!("{}: {error}", means.describe())),
             }
@@ -153,31 +152,12 @@ impl KernelOverlay {
         let root = PathBuf::from(fdio::proc_path(self.store.dir()));
         rustix::mount::fsconfig_set_string(fs, key, root.join(folder))
     }
-
-    /// Shows one directory of the store as it is, read-only.
-    fn bind(&self, dir: impl AsFd, what: &str) -> Result<DetachedMount, SnapshotError> {
-        let flags = OpenTreeFlags::OPEN_TREE_CLONE
-            | OpenTreeFlags::OPEN_TREE_CLOEXEC
-            | OpenTreeFlags::AT_EMPTY_PATH;
-        let fd = rustix::mount::open_tree(dir, "", flags).at(what)?;
-        sys::make_read_only(&fd).at(what)?;
-        Ok(DetachedMount { fd })
-    }
-
-    fn bind_folder(&self, folder: &str) -> Result<DetachedMount, SnapshotError> {
-        let dir = fdio::open_dir(self.store.dir(), folder.as_bytes()).at(folder)?;
-        self.bind(dir, folder)
-    }
 }
 
 impl Mounter for KernelOverlay {
     fn mount_view(&self, stack: &LayerStack) -> Result<DetachedMount, SnapshotError> {
-        match stack.layers() {
-            [] => return self.bind_folder(EMPTY_DIR),
-            [only] if !only.has_whiteouts() => {
-                return self.bind(only.open_fs()?, &only.id().to_string());
-            }
-            _ => {}
+        if let Some(view) = bind::simple_view(&self.store, stack)? {
+            return Ok(view);
         }
         let mut lower = self.lower_folders(stack)?;
         if lower.len() == 1 {
@@ -185,11 +165,11 @@ impl Mounter for KernelOverlay {
             lower.push(EMPTY_DIR.to_owned());
         }
         let fd = self.mount(&Plan { lower, upper: None })?;
-        Ok(DetachedMount { fd })
+        Ok(DetachedMount::of(fd))
     }
 
     fn mount_active(&self, active: &ActiveLayer) -> Result<DetachedMount, SnapshotError> {
-        active.begin_mount()?;
+        drop(active.begin_mount()?);
         let mut lower = self.lower_folders(active.lower())?;
         if lower.is_empty() {
             lower.push(EMPTY_DIR.to_owned());
@@ -200,7 +180,7 @@ impl Mounter for KernelOverlay {
             work: format!("{folder}/work"),
         });
         let fd = self.mount(&Plan { lower, upper })?;
-        Ok(DetachedMount { fd })
+        Ok(DetachedMount::of(fd))
     }
 
     fn describe(&self) -> String {

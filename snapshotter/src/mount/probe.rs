@@ -1,125 +1,132 @@
-//! Does it really work here? A mount with all that layers rely on.
+//! Does it really work here? Mounts with all that layers rely on.
 
 use std::os::fd::OwnedFd;
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering;
 
+use lamina_types::CancelToken;
 use rustix::fs::AtFlags;
 use rustix::fs::Mode;
-use rustix::fs::OFlags;
-use rustix::io::Errno;
 use rustix::io::Result;
 
-use super::kernel::KernelOverlay;
-use super::kernel::Plan;
-use super::kernel::UpperPlan;
+use super::Mounter;
+use crate::ActiveLayer;
+use crate::LayerStack;
+use crate::MetadataChange;
 use crate::SnapshotError;
-use crate::XattrNamespace;
+use crate::SnapshotStore;
+use crate::WriteDir;
 use crate::fdio;
-use crate::remove;
-use crate::upper::make_whiteout;
 use crate::xattrs::Target;
+
+/// Why a way of mounting is refused.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ProbeError {
+    /// A mount shows, or does, something else than it should.
+    #[error("{0}")]
+    Wrong(String),
+    /// Something failed.
+    #[error(transparent)]
+    Failed(#[from] SnapshotError),
+}
 
 /// Attribute that a merged directory must show.
 const ATTRIBUTE: &[u8] = b"user.lamina";
 
-static FOLDERS: AtomicU64 = AtomicU64::new(0);
-
-/// Mounts two directories and a writable one, and checks that deletions, replaced directories and
-/// attributes show, and that writes land in the upper. Leaves nothing behind.
-pub(super) fn check(overlay: &KernelOverlay) -> std::result::Result<(), SnapshotError> {
-    let store = overlay.store.dir();
-    let folder = format!("tmp-probe-{}", FOLDERS.fetch_add(1, Ordering::Relaxed));
-    let checked = prepare(store, &folder, overlay.store.namespace())
-        .map_err(|error| unavailable(&format!("cannot make layers: {error}")))
-        .and_then(|place| check_view(overlay, &folder).map(|()| place))
-        .and_then(|place| check_writable(overlay, &folder, &place));
-    if let Err(error) = remove::remove_tree(store, folder.as_bytes()) {
+/// Mounts two layers and a writable one on them, and checks that deletions, replaced directories and
+/// attributes show, and that writes land in the layer. Leaves nothing behind.
+pub(super) fn check(
+    mounter: &dyn Mounter,
+    store: &SnapshotStore,
+) -> std::result::Result<(), ProbeError> {
+    let stack = make_layers(store)?;
+    let checked = check_view(mounter, &stack)
+        .and_then(|()| check_writable(mounter, &replacing(store, &stack)?));
+    let ours = stack.ids();
+    drop(stack);
+    if let Err(error) = store.sweep(&|id| !ours.contains(&id)) {
         tracing::warn!(%error, "cannot remove what a probe made");
     }
     checked
 }
 
-/// Makes `lower` (file, gone, dir/{kept,gone}), `middle` (deletes both `gone`), and `upper` (replaces
-/// `dir`).
-fn prepare(store: &OwnedFd, folder: &str, namespace: XattrNamespace) -> Result<OwnedFd> {
-    let place = make_dir(store, folder)?;
-    let lower = make_dir(&place, "lower")?;
-    let lower_dir = make_dir(&lower, "dir")?;
-    Target::opened(&lower_dir).set(ATTRIBUTE, b"1")?;
-    for (dir, name) in [
-        (&lower, "file"),
-        (&lower, "gone"),
-        (&lower_dir, "kept"),
-        (&lower_dir, "gone"),
-    ] {
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-        rustix::fs::openat(dir, name, flags, Mode::from_raw_mode(0o644))?;
-    }
-    let middle = make_dir(&place, "middle")?;
-    make_whiteout(&middle, b"gone")?;
-    make_whiteout(&make_dir(&middle, "dir")?, b"gone")?;
-    Target::opened(&fdio::open_dir(&middle, b"dir")?).set(ATTRIBUTE, b"1")?;
-    let upper = make_dir(&place, "upper")?;
-    let opaque = make_dir(&upper, "dir")?;
-    Target::opened(&opaque).set(namespace.opaque().as_bytes(), b"y")?;
-    make_dir(&place, "work")?;
-    Ok(place)
-}
-
-fn make_dir(parent: &OwnedFd, name: &str) -> Result<OwnedFd> {
-    rustix::fs::mkdirat(parent, name, Mode::from_raw_mode(0o755))?;
-    fdio::open_dir_readable(parent, name.as_bytes())
-}
-
-fn lower_folders(folder: &str) -> Vec<String> {
-    vec![format!("{folder}/middle"), format!("{folder}/lower")]
-}
-
-fn check_view(overlay: &KernelOverlay, folder: &str) -> std::result::Result<(), SnapshotError> {
-    let view = overlay.mount(&Plan {
-        lower: lower_folders(folder),
-        upper: None,
+/// Makes one layer with `file`, `gone` and `dir/{kept,gone}`, and one that deletes both `gone`.
+fn make_layers(store: &SnapshotStore) -> std::result::Result<LayerStack, SnapshotError> {
+    let lower = layer(store, &LayerStack::empty(), |root| {
+        let dir = root.make_dir(b"dir", 0o755)?;
+        dir.set_own_metadata(&MetadataChange {
+            xattrs: Some([(ATTRIBUTE.to_vec(), b"1".to_vec())].into()),
+            ..MetadataChange::default()
+        })?;
+        for (dir, name) in [
+            (root, "file"),
+            (root, "gone"),
+            (&dir, "kept"),
+            (&dir, "gone"),
+        ] {
+            drop(dir.create_file(name.as_bytes(), 0o644)?);
+        }
+        Ok(())
     })?;
+    layer(store, &lower, |root| {
+        root.remove(b"gone")?;
+        root.open_dir(b"dir")?.remove(b"gone")
+    })
+}
+
+fn layer(
+    store: &SnapshotStore,
+    lower: &LayerStack,
+    write: impl FnOnce(&WriteDir) -> std::result::Result<(), SnapshotError>,
+) -> std::result::Result<LayerStack, SnapshotError> {
+    let active = store.prepare(lower)?;
+    write(&active.writer().root()?)?;
+    Ok(lower.push(active.commit(&CancelToken::new())?))
+}
+
+/// Makes a writable layer in which another directory is in the place of `dir`.
+fn replacing(
+    store: &SnapshotStore,
+    lower: &LayerStack,
+) -> std::result::Result<ActiveLayer, SnapshotError> {
+    let active = store.prepare(lower)?;
+    let root = active.writer().root()?;
+    root.remove(b"dir")?;
+    root.make_dir(b"dir", 0o755)?;
+    Ok(active)
+}
+
+fn check_view(mounter: &dyn Mounter, stack: &LayerStack) -> std::result::Result<(), ProbeError> {
+    let view = mounter.mount_view(stack)?;
     let seen = || -> Result<[bool; 4]> {
-        let dir = fdio::open_dir(&view, b"dir")?;
+        let dir = fdio::open_dir(&view.fd, b"dir")?;
         let attribute = Target::opened(&dir).get(ATTRIBUTE)?;
         Ok([
-            !lists(&view, b"gone")?,
+            !lists(&view.fd, b"gone")?,
             !lists(&dir, b"gone")?,
             lists(&dir, b"kept")?,
             attribute.as_deref() == Some(b"1"),
         ])
     };
-    require(seen(), "a merged view is wrong")
+    require(seen(), "a merged view is wrong")?;
+    Ok(view.close()?)
 }
 
 fn check_writable(
-    overlay: &KernelOverlay,
-    folder: &str,
-    place: &OwnedFd,
-) -> std::result::Result<(), SnapshotError> {
-    let mount = overlay.mount(&Plan {
-        lower: lower_folders(folder),
-        upper: Some(UpperPlan {
-            upper: format!("{folder}/upper"),
-            work: format!("{folder}/work"),
-        }),
-    })?;
-    let seen = || -> Result<[bool; 3]> {
-        let replaced = !lists(&fdio::open_dir(&mount, b"dir")?, b"kept")?;
-        rustix::fs::mkdirat(&mount, "made", Mode::from_raw_mode(0o755))?;
-        rustix::fs::unlinkat(&mount, "file", AtFlags::empty())?;
-        let upper = fdio::open_dir(place, b"upper")?;
-        let made = fdio::stat_at(&upper, b"made")?;
-        let deleted = fdio::stat_at(&upper, b"file")?;
-        Ok([
-            replaced,
-            made.is_some_and(|raw| raw.is_dir()),
-            deleted.is_some_and(|raw| raw.is_whiteout()),
-        ])
+    mounter: &dyn Mounter,
+    active: &ActiveLayer,
+) -> std::result::Result<(), ProbeError> {
+    let mount = mounter.mount_active(active)?;
+    let written = || -> Result<[bool; 1]> {
+        let replaced = !lists(&fdio::open_dir(&mount.fd, b"dir")?, b"kept")?;
+        rustix::fs::mkdirat(&mount.fd, "made", Mode::from_raw_mode(0o755))?;
+        rustix::fs::unlinkat(&mount.fd, "file", AtFlags::empty())?;
+        Ok([replaced])
     };
-    require(seen(), "a writable view is wrong")
+    require(written(), "a writable view is wrong")?;
+    mount.close()?;
+    active.end_mount()?;
+    let names = active.tree().root()?.read_dir()?;
+    let expected = names == [b"dir".to_vec(), b"made".to_vec()];
+    require(Ok([expected]), "what was written is not in the layer")
 }
 
 fn lists(dir: &OwnedFd, name: &[u8]) -> Result<bool> {
@@ -128,19 +135,12 @@ fn lists(dir: &OwnedFd, name: &[u8]) -> Result<bool> {
 }
 
 fn require<const N: usize>(
-    seen: std::result::Result<[bool; N], Errno>,
+    seen: Result<[bool; N]>,
     otherwise: &str,
-) -> std::result::Result<(), SnapshotError> {
+) -> std::result::Result<(), ProbeError> {
     match seen {
         Ok(checks) if checks.iter().all(|check| *check) => Ok(()),
-        Ok(checks) => Err(unavailable(&format!("{otherwise}: checks {checks:?}"))),
-        Err(error) => Err(unavailable(&format!("{otherwise}: {error}"))),
-    }
-}
-
-fn unavailable(reason: &str) -> SnapshotError {
-    SnapshotError::Unavailable {
-        backend: "overlay",
-        reason: reason.to_owned(),
+        Ok(checks) => Err(ProbeError::Wrong(format!("{otherwise}: checks {checks:?}"))),
+        Err(error) => Err(ProbeError::Wrong(format!("{otherwise}: {error}"))),
     }
 }

@@ -16,23 +16,22 @@ use std::sync::PoisonError;
 use lamina_types::CancelToken;
 use lamina_types::IoContext;
 use lamina_types::LayerId;
-use lamina_types::Stat;
 
+use super::flatten::copy_root;
+use super::flatten::flatten;
+use super::flatten::make_like;
 use super::kernel::KernelOverlay;
 use super::kernel::MAX_LOWER;
 use crate::ActiveLayer;
 use crate::ChangeKind;
 use crate::LayerStack;
-use crate::MetadataChange;
 use crate::SnapshotError;
-use crate::WriteDir;
 use crate::copy::Dirs;
 use crate::copy::Placer;
 use crate::copy::Times;
 use crate::fdio;
 use crate::links;
 use crate::store::Layer;
-use crate::tree::Entry;
 use crate::tree::Follow;
 
 impl KernelOverlay {
@@ -44,7 +43,10 @@ impl KernelOverlay {
         }
         let (lowest, rest) = layers.split_at(layers.len() - MAX_LOWER + 1);
         let key = lowest.iter().map(Layer::id).collect();
-        let flat = self.replacement(key, |active| flatten(lowest, active))?;
+        let flat = self.replacement(key, |active| {
+            let root = LayerStack::new(lowest.iter().cloned()).tree().root()?;
+            flatten(root, active, Placer::default())
+        })?;
         Ok([flat].into_iter().chain(rest.iter().cloned()).collect())
     }
 
@@ -161,52 +163,4 @@ fn replicate(
         }
     }
     times.restore(&active.writer())
-}
-
-/// Writes the tree that `layers` show.
-fn flatten(layers: &[Layer], active: &ActiveLayer) -> Result<(), SnapshotError> {
-    let root = LayerStack::new(layers.iter().cloned()).tree().root()?;
-    let mut flattener = Flattener::default();
-    let top = copy_root(active, &root)?;
-    flattener.fill(root, top)?;
-    while let Some((from, to, name)) = flattener.todo.pop() {
-        let child = from.child(&name)?;
-        let made = make_like(&to, &name, child.stat())?;
-        flattener.fill(child, made)?;
-    }
-    flattener.times.restore(&active.writer())
-}
-
-/// Copies directory by directory; those that wait are looked up late, since there may be very many.
-#[derive(Default)]
-struct Flattener {
-    placer: Placer,
-    times: Times,
-    todo: Vec<(Entry, WriteDir, Vec<u8>)>,
-}
-
-impl Flattener {
-    fn fill(&mut self, from: Entry, to: WriteDir) -> Result<(), SnapshotError> {
-        self.times.note(&to, from.stat());
-        for name in from.read_dir()? {
-            let child = from.child(&name)?;
-            match child.stat().is_dir() {
-                true => self.todo.push((from.clone(), to.clone(), name)),
-                false => self.placer.place(&to, &name, &child)?,
-            }
-        }
-        Ok(())
-    }
-}
-
-fn make_like(parent: &WriteDir, name: &[u8], stat: &Stat) -> Result<WriteDir, SnapshotError> {
-    let made = parent.make_dir(name, stat.mode)?;
-    made.set_own_metadata(&MetadataChange::all_of(stat))?;
-    Ok(made)
-}
-
-fn copy_root(active: &ActiveLayer, root: &Entry) -> Result<WriteDir, SnapshotError> {
-    let dir = active.writer().root()?;
-    dir.set_own_metadata(&MetadataChange::all_of(root.stat()))?;
-    Ok(dir)
 }
