@@ -6,12 +6,9 @@ use lamina_snapshotter::Entry;
 use lamina_snapshotter::Follow;
 use lamina_snapshotter::LayerStack;
 use lamina_snapshotter::MetadataChange;
-use lamina_snapshotter::Mounter as _;
 use rustix::io::Errno;
 
 use crate::support::Fixture;
-use crate::support::commit;
-use crate::support::host_path;
 use crate::support::path;
 use crate::support::picture;
 use crate::support::summary;
@@ -112,49 +109,6 @@ fn a_change_of_a_link_never_reaches_the_sealed_file() {
     // Nothing is shared any more, so the source may be linked on top.
     let active = fixture.store.prepare(&to).unwrap();
     assert!(active.may_link_from(&entry(&from, "/f").origin()));
-}
-
-#[test]
-fn a_mount_writes_to_copies() {
-    let fixture = Fixture::new();
-    let Some(overlay) = fixture.overlay("writing to links") else {
-        return;
-    };
-    let from = source(&fixture);
-    let before = picture::of_tree(&from.tree());
-    let active = fixture.store.prepare(&LayerStack::empty()).unwrap();
-    let root = active.writer().root().unwrap();
-    root.link_from(b"f", &entry(&from, "/f")).unwrap();
-    let mount = overlay.mount_active(&active).unwrap();
-    std::fs::write(host_path(&mount.fd).join("f"), "other").unwrap();
-    drop(mount);
-    drop(root);
-    let to = LayerStack::new([commit(active)]);
-    assert_eq!(picture::of_tree(&from.tree()), before);
-    assert_eq!(text(&entry(&to, "/f")), "other");
-}
-
-#[test]
-fn layers_that_share_inodes_show_different_ones_to_a_process() {
-    use std::os::unix::fs::MetadataExt as _;
-    let fixture = Fixture::new();
-    let Some(overlay) = fixture.overlay("shared inodes") else {
-        return;
-    };
-    let from = source(&fixture);
-    let linked = fixture.stack(&LayerStack::empty(), |root| {
-        write(root, "own", "x")?;
-        root.whiteout(b"nothing")?;
-        let dir = root.make_dir(b"d", 0o711)?;
-        dir.link_from(b"copy", &entry(&from, "/f"))
-    });
-    let both = LayerStack::new([from.layers()[0].clone(), linked.layers()[0].clone()]);
-    let view = overlay.mount_view(&both).unwrap();
-    let root = host_path(&view.fd);
-    let one = std::fs::metadata(root.join("f")).unwrap();
-    let two = std::fs::metadata(root.join("d/copy")).unwrap();
-    assert_ne!(one.ino(), two.ino());
-    assert_eq!(picture::of_tree(&both.tree()), picture::of_mount(&view.fd));
 }
 
 #[test]

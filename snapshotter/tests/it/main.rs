@@ -4,6 +4,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a helper that fails fails its test")]
 
+mod conformance;
 mod digest;
 mod golden;
 mod kernel;
@@ -11,7 +12,6 @@ mod links;
 mod lookup;
 mod merge;
 mod mounts;
-mod oracle;
 mod speed;
 mod store;
 mod support;

@@ -5,13 +5,13 @@ use lamina_snapshotter::LayerStack;
 use lamina_snapshotter::MetadataChange;
 use lamina_types::CancelToken;
 
-use crate::oracle::random_stack;
 use crate::support::Fixture;
 use crate::support::commit;
 use crate::support::path;
 use crate::support::picture;
 use crate::support::random::Random;
 use crate::support::script;
+use crate::support::stacks::random_stack;
 use crate::support::summary;
 use crate::support::write;
 

@@ -3,6 +3,7 @@
 pub(crate) mod picture;
 pub(crate) mod random;
 pub(crate) mod script;
+pub(crate) mod stacks;
 
 use std::path::Path;
 use std::sync::Arc;

@@ -1,0 +1,192 @@
+//! What programs do with files and rely on, on top of lower layers.
+
+use std::fs;
+use std::fs::File;
+use std::io::Read as _;
+use std::io::Seek as _;
+use std::io::SeekFrom;
+use std::io::Write as _;
+use std::os::unix::fs::FileExt as _;
+use std::os::unix::fs::MetadataExt as _;
+use std::process::Command;
+use std::process::Stdio;
+
+use lamina_snapshotter::Follow;
+use lamina_snapshotter::LayerStack;
+use rustix::fs::FlockOperation;
+use rustix::io::Errno;
+
+use super::World;
+use crate::support::host_path;
+use crate::support::path;
+use crate::support::skipped;
+use crate::support::summary;
+use crate::support::write;
+
+/// A layer with `f` and `dir/{one,two}`.
+fn base(world: &World) -> LayerStack {
+    world.fixture.stack(&LayerStack::empty(), |root| {
+        write(root, "f", "lower")?;
+        let dir = root.make_dir(b"dir", 0o755)?;
+        write(&dir, "one", "1")?;
+        write(&dir, "two", "2")
+    })
+}
+
+fn text(stack: &LayerStack, at: &str) -> Vec<u8> {
+    let entry = stack.tree().lookup(&path(at), Follow::Last).unwrap();
+    let mut text = Vec::new();
+    entry.open().unwrap().read_to_end(&mut text).unwrap();
+    text
+}
+
+pub(super) fn a_program_may_change_whatever_it_sees(world: &World) {
+    let lower = base(world);
+    let stack = world.step(&lower, |mount| {
+        let root = host_path(&mount.fd);
+        let mut file = File::options().append(true).open(root.join("f")).unwrap();
+        file.write_all(b" and upper").unwrap();
+        fs::rename(root.join("dir/one"), root.join("dir/three")).unwrap();
+        fs::remove_file(root.join("dir/two")).unwrap();
+        fs::create_dir_all(root.join("new/deep")).unwrap();
+        fs::rename(root.join("new"), root.join("moved")).unwrap();
+        let names: Vec<_> = fs::read_dir(root.join("dir")).unwrap().collect();
+        assert_eq!(names.len(), 1);
+    });
+    assert_eq!(text(&stack, "/f"), b"lower and upper");
+    assert_eq!(text(&stack, "/dir/three"), b"1");
+    assert_eq!(
+        summary(&stack.layers()[1]),
+        [
+            "(/)",
+            "(/dir)",
+            "-/dir/one",
+            "/dir/three",
+            "-/dir/two",
+            "/f",
+            "/moved",
+            "/moved/deep"
+        ]
+    );
+    assert_eq!(text(&lower, "/f"), b"lower", "a sealed layer never changes");
+}
+
+pub(super) fn handles_outlive_names(world: &World) {
+    let lower = base(world);
+    let stack = world.step(&lower, |mount| {
+        let root = host_path(&mount.fd);
+        let mut kept = File::open(root.join("f")).unwrap();
+        fs::remove_file(root.join("f")).unwrap();
+        fs::write(root.join("f"), "another").unwrap();
+        let mut seen = String::new();
+        kept.read_to_string(&mut seen).unwrap();
+        assert_eq!(seen, "lower");
+        let mut made = File::create_new(root.join("temporary")).unwrap();
+        fs::remove_file(root.join("temporary")).unwrap();
+        made.write_all(b"still here").unwrap();
+        assert_eq!(made.metadata().unwrap().len(), 10);
+        assert_eq!(made.metadata().unwrap().nlink(), 0);
+    });
+    assert_eq!(text(&stack, "/f"), b"another");
+    assert_eq!(summary(&stack.layers()[1]), ["(/)", "/f"]);
+}
+
+/// A program that maps a file, changes the memory and ends, without `msync` and without unmapping.
+const MAPS: &str = "
+import mmap, os, sys
+fd = os.open(sys.argv[1], os.O_RDWR)
+memory = mmap.mmap(fd, 0)
+memory[8192:8198] = b'mapped'
+os.close(fd)
+os._exit(0)
+";
+
+pub(super) fn mapped_memory_arrives_without_a_sync(world: &World) {
+    let python = Command::new("python3").arg("--version").output();
+    if python.is_err() {
+        return skipped("mapped memory", "no python3");
+    }
+    let large = "x".repeat(20_000);
+    let lower = world
+        .fixture
+        .stack(&LayerStack::empty(), |root| write(root, "f", &large));
+    let stack = world.step(&lower, |mount| {
+        // The child opens by the parent's descriptor, which it does not inherit itself.
+        let root = format!("/proc/{}/fd/{}", std::process::id(), number(&mount.fd));
+        let status = Command::new("python3")
+            .args(["-c", MAPS, &format!("{root}/f")])
+            .stdin(Stdio::null())
+            .status()
+            .unwrap();
+        assert!(status.success());
+    });
+    let text = text(&stack, "/f");
+    assert_eq!(text.len(), large.len());
+    assert_eq!(&text[8190..8200], b"xxmappedxx");
+}
+
+fn number(fd: &std::os::fd::OwnedFd) -> i32 {
+    std::os::fd::AsRawFd::as_raw_fd(fd)
+}
+
+pub(super) fn names_of_one_file_stay_so(world: &World) {
+    let lower = base(world);
+    let stack = world.step(&lower, |mount| {
+        let root = host_path(&mount.fd);
+        fs::hard_link(root.join("f"), root.join("dir/link")).unwrap();
+        let (one, two) = (root.join("f"), root.join("dir/link"));
+        fs::write(&two, "through a link").unwrap();
+        assert_eq!(fs::read(&one).unwrap(), b"through a link");
+        let (one, two) = (fs::metadata(&one).unwrap(), fs::metadata(&two).unwrap());
+        assert_eq!((one.ino(), one.nlink()), (two.ino(), 2));
+    });
+    assert_eq!(
+        summary(&stack.layers()[1]),
+        ["(/)", "(/dir)", "/dir/link", "/f=/dir/link"]
+    );
+    let view = world.mounter.mount_view(&stack).unwrap();
+    let root = host_path(&view.fd);
+    let one = fs::metadata(root.join("f")).unwrap();
+    let two = fs::metadata(root.join("dir/link")).unwrap();
+    assert_eq!((one.ino(), one.nlink()), (two.ino(), 2));
+}
+
+pub(super) fn sparse_files_stay_sparse(world: &World) {
+    const SIZE: u64 = 64 << 20;
+    let lower = world.step(&LayerStack::empty(), |mount| {
+        let file = File::create_new(host_path(&mount.fd).join("f")).unwrap();
+        file.set_len(SIZE).unwrap();
+        file.write_all_at(b"middle", SIZE / 2).unwrap();
+    });
+    let stack = world.step(&lower, |mount| {
+        let path = host_path(&mount.fd).join("f");
+        let mut file = File::options().read(true).write(true).open(path).unwrap();
+        file.write_all_at(b"start", 0).unwrap();
+        file.sync_all().unwrap();
+        let found = file.seek(SeekFrom::Start(SIZE / 2)).unwrap();
+        assert_eq!(found, SIZE / 2);
+        let mut middle = [0; 6];
+        file.read_exact(&mut middle).unwrap();
+        assert_eq!(&middle, b"middle");
+    });
+    for (which, layer) in stack.layers().iter().enumerate() {
+        let used = layer.usage_bytes();
+        assert!(used < SIZE / 8, "layer {which} uses {used} bytes");
+    }
+    assert_eq!(text(&stack, "/f").len() as u64, SIZE);
+}
+
+pub(super) fn locks_exclude_each_other(world: &World) {
+    let lower = base(world);
+    let active = world.fixture.store.prepare(&lower).unwrap();
+    world.work(&active, |mount| {
+        let path = host_path(&mount.fd).join("f");
+        let open = || File::options().read(true).write(true).open(&path).unwrap();
+        let (one, two) = (open(), open());
+        rustix::fs::flock(&one, FlockOperation::LockExclusive).unwrap();
+        let second = rustix::fs::flock(&two, FlockOperation::NonBlockingLockExclusive);
+        assert_eq!(second, Err(Errno::AGAIN));
+        drop(one);
+        rustix::fs::flock(&two, FlockOperation::NonBlockingLockExclusive).unwrap();
+    });
+}

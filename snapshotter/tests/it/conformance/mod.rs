@@ -1,0 +1,116 @@
+//! The contract of `Mounter`: the same checks on every backend, as root and in a user namespace.
+//!
+//! A backend that does not work here is skipped with its reason. `userns.rs` runs the whole suite once
+//! more as root of a user namespace.
+
+mod files;
+mod links;
+mod stores;
+mod trees;
+mod views;
+
+use std::sync::Arc;
+
+use lamina_snapshotter::ActiveLayer;
+use lamina_snapshotter::Backend;
+use lamina_snapshotter::DetachedMount;
+use lamina_snapshotter::LayerStack;
+use lamina_snapshotter::Mounter;
+use lamina_snapshotter::choose;
+
+use crate::support::Fixture;
+use crate::support::commit;
+use crate::support::picture;
+use crate::support::skipped;
+
+macro_rules! mounter_suite {
+    ($($backend:ident => $kind:expr),+ $(,)?) => {
+        $(mod $backend {
+            mounter_suite! { @checks $kind;
+                files::a_program_may_change_whatever_it_sees,
+                files::handles_outlive_names,
+                files::mapped_memory_arrives_without_a_sync,
+                files::names_of_one_file_stay_so,
+                files::sparse_files_stay_sparse,
+                files::locks_exclude_each_other,
+                links::a_mount_writes_to_copies,
+                links::layers_that_share_inodes_show_different_ones,
+                stores::every_backend_reads_what_another_wrote,
+                trees::an_active_layer_of_ours_shows_the_same_when_it_is_mounted,
+                trees::layers_of_different_stacks_merge,
+                trees::the_same_operations_give_the_same_tree_with_and_without_a_mount,
+                views::a_probe_leaves_nothing_behind,
+                views::a_layer_can_be_mounted_twice_in_turn,
+                views::a_layer_that_is_given_up_leaves_nothing,
+                views::many_layers,
+                views::unchanged_trees_give_empty_layers,
+                views::views_cannot_be_written_to,
+            }
+        })+
+    };
+    (@checks $kind:expr; $($file:ident::$check:ident,)+) => {
+        $(#[test]
+        fn $check() {
+            super::run($kind, stringify!($check), super::$file::$check);
+        })+
+    };
+}
+
+mounter_suite! {
+    kernel => lamina_snapshotter::Backend::Overlay,
+    fuse => lamina_snapshotter::Backend::Fuse,
+    copy => lamina_snapshotter::Backend::Copy,
+}
+
+/// A store and the backend under test.
+pub(crate) struct World {
+    pub(crate) fixture: Fixture,
+    pub(crate) backend: Backend,
+    pub(crate) mounter: Arc<dyn Mounter>,
+}
+
+impl World {
+    /// Returns the backend ready to use, or says why not.
+    pub(crate) fn new(backend: Backend, test: &str) -> Option<Self> {
+        let fixture = Fixture::new();
+        match choose(&fixture.store, Some(backend)) {
+            Ok(chosen) => Some(Self {
+                fixture,
+                backend,
+                mounter: chosen.mounter,
+            }),
+            Err(error) => {
+                skipped(test, &error.to_string());
+                None
+            }
+        }
+    }
+
+    /// Makes a layer on `lower` by what `work` does with its mount.
+    pub(crate) fn step(&self, lower: &LayerStack, work: impl FnOnce(&DetachedMount)) -> LayerStack {
+        let active = self.fixture.store.prepare(lower).unwrap();
+        self.work(&active, work);
+        lower.push(commit(active))
+    }
+
+    /// Mounts `active`, works, and takes over what was written.
+    pub(crate) fn work(&self, active: &ActiveLayer, work: impl FnOnce(&DetachedMount)) {
+        let mount = self.mounter.mount_active(active).unwrap();
+        work(&mount);
+        drop(mount);
+        active.end_mount().unwrap();
+    }
+
+    /// Checks that a mount of `stack` shows what our own reader shows.
+    pub(crate) fn compare_view(&self, stack: &LayerStack, at: &str) {
+        let view = self.mounter.mount_view(stack).unwrap();
+        let shown = picture::of_tree(&stack.tree());
+        assert_eq!(shown, picture::of_mount(&view.fd), "{at}");
+    }
+}
+
+fn run(backend: Backend, test: &str, check: fn(&World)) {
+    if let Some(world) = World::new(backend, &format!("{backend}: {test}")) {
+        check(&world);
+    }
+}
