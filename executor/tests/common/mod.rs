@@ -15,8 +15,9 @@ use lamina_executor::Root;
 use lamina_executor::RuntimeKind;
 use lamina_executor::SecurityMode;
 use lamina_snapshotter::ActiveLayer;
-use lamina_snapshotter::KernelOverlay;
+use lamina_snapshotter::Backend;
 use lamina_snapshotter::LayerStack;
+use lamina_snapshotter::SnapshotError;
 use lamina_snapshotter::SnapshotStore;
 use lamina_snapshotter::WriteDir;
 use lamina_snapshotter::XattrNamespace;
@@ -40,21 +41,23 @@ pub(crate) struct World {
 }
 
 impl World {
-    pub(crate) fn new(
+    /// Makes one in `state` with mounts of `backend`.
+    pub(crate) fn on(
+        backend: Backend,
         state: &Path,
         program: &Path,
         runtime: RuntimeKind,
         xattrs: XattrNamespace,
-    ) -> Self {
+    ) -> Result<Self, SnapshotError> {
         let store = SnapshotStore::open(&state.join("layers"), xattrs).expect("store opens");
         let active = store.prepare(&LayerStack::empty()).expect("a layer");
         fill(&active);
         let base = active.commit(&CancelToken::new()).expect("committed");
-        let mounter = KernelOverlay::probe(&store).expect("overlay works");
+        let mounter = lamina_snapshotter::choose(&store, Some(backend))?.mounter;
         let blocking = Blocking::new(4).expect("threads");
         let executor = Executor::start(ExecutorOptions {
             runtime,
-            mounter: Arc::new(mounter),
+            mounter,
             store: store.clone(),
             blocking,
             program: program.to_owned(),
@@ -63,11 +66,11 @@ impl World {
         })
         .expect("the runtime starts");
         let base = LayerStack::empty().push(base);
-        Self {
+        Ok(Self {
             executor,
             store,
             base,
-        }
+        })
     }
 
     /// A layer on the image.

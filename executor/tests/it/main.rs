@@ -3,6 +3,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod backends;
 mod ends;
 mod inside;
 mod isolation;
@@ -19,6 +20,7 @@ use common::World;
 use lamina_executor::ExitStatus;
 use lamina_executor::Finished;
 use lamina_executor::RuntimeKind;
+use lamina_snapshotter::Backend;
 use lamina_snapshotter::XattrNamespace;
 
 /// The program that calls `runtime_main`.
@@ -50,12 +52,9 @@ fn fixture_with(runtime: RuntimeKind) -> Option<Fixture> {
         return skip(reason);
     }
     let state = state_dir();
-    let world = World::new(
-        state.path(),
-        Path::new(PROGRAM),
-        runtime,
-        XattrNamespace::Trusted,
-    );
+    let (program, xattrs) = (Path::new(PROGRAM), XattrNamespace::Trusted);
+    let world = World::on(Backend::Overlay, state.path(), program, runtime, xattrs);
+    let world = world.expect("overlay works");
     Some(Fixture { world, state })
 }
 

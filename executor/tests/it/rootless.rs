@@ -10,7 +10,7 @@ use crate::PROGRAM;
 use crate::skip;
 
 /// A user that owns nothing here.
-const USER: &str = "47110";
+pub(crate) const USER: &str = "47110";
 
 /// Runs the test program as [`USER`]; `None` if that is impossible here.
 fn as_user(dir: &Path, arguments: &[&str]) -> Option<Command> {
@@ -33,7 +33,7 @@ fn as_user(dir: &Path, arguments: &[&str]) -> Option<Command> {
 }
 
 /// A copy of the program where the user can reach it.
-fn public_program(dir: &Path) -> PathBuf {
+pub(crate) fn public_program(dir: &Path) -> PathBuf {
     let place = dir.join("program");
     let mut source = std::fs::File::open(PROGRAM).expect("the program");
     let mut copy = std::fs::File::create(&place).expect("a file");
@@ -43,14 +43,14 @@ fn public_program(dir: &Path) -> PathBuf {
     place
 }
 
-fn state() -> tempfile::TempDir {
+pub(crate) fn state() -> tempfile::TempDir {
     let state = crate::state_dir();
     let id = USER.parse().expect("a number");
     std::os::unix::fs::chown(state.path(), Some(id), Some(id)).ok();
     state
 }
 
-fn output(command: &mut Command) -> (Option<i32>, String, String) {
+pub(crate) fn output(command: &mut Command) -> (Option<i32>, String, String) {
     let output = command.output().expect("runs");
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     (

@@ -11,6 +11,7 @@ use std::time::Instant;
 use lamina_executor::RuntimeKind;
 use lamina_executor::userns;
 use lamina_executor::userns::IdMapping;
+use lamina_snapshotter::Backend;
 use lamina_snapshotter::XattrNamespace;
 
 fn main() {
@@ -79,7 +80,13 @@ fn ask(socket: &Path, question: &str) {
 
 fn world(state: &Path, xattrs: XattrNamespace) -> common::World {
     let program = std::env::current_exe().expect("own path");
-    common::World::new(state, &program, RuntimeKind::Builtin, xattrs)
+    let backend = match std::env::var("LAMINA_TEST_BACKEND").as_deref() {
+        Ok("fuse") => Backend::Fuse,
+        Ok("copy") => Backend::Copy,
+        _ => Backend::Overlay,
+    };
+    common::World::on(backend, state, &program, RuntimeKind::Builtin, xattrs)
+        .unwrap_or_else(|error| fail(&error.to_string()))
 }
 
 /// Runs a script as a step and prints what it prints, as it comes.
