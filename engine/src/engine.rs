@@ -15,7 +15,7 @@ use lamina_llb::SnapshotSolver;
 use lamina_llb::WorkerInfo;
 use lamina_registry::RegistryClient;
 use lamina_session::SessionManager;
-use lamina_snapshotter::KernelOverlay;
+use lamina_snapshotter::Chosen;
 use lamina_snapshotter::SnapshotStore;
 use lamina_snapshotter::XattrNamespace;
 use lamina_solver::RedbCache;
@@ -29,7 +29,6 @@ use redb::Database;
 use crate::EngineOptions;
 use crate::ErrorEncoder;
 use crate::OpenError;
-use crate::SnapshotterKind;
 use crate::StepLogLimits;
 use crate::Version;
 use crate::builds::LiveBuilds;
@@ -37,6 +36,7 @@ use crate::builds::RunningBuilds;
 use crate::history::History;
 use crate::history::HistoryBlobs;
 use crate::limits;
+use crate::mounts;
 use crate::options::plain_status;
 use crate::platforms::Platforms;
 use crate::state::State;
@@ -67,6 +67,7 @@ pub(crate) struct Inner {
     pub(crate) platforms: Platforms,
     pub(crate) step_log: StepLogLimits,
     pub(crate) encode_error: ErrorEncoder,
+    pub(crate) mounts: Chosen,
     _state: State,
 }
 
@@ -144,8 +145,8 @@ impl Inner {
         let history = History::new(stores.database, stores.history, options.history.clone());
         let encode_error = options.encode_error.take();
         let platforms = Platforms::new(&options.platforms, options.platforms_max_age);
-        let (id, namespace) = (state.worker_id()?, stores.snapshots.namespace());
-        let worker = worker::describe(id, &options, platforms.now(), namespace);
+        let mounts = mounts::choose(options.snapshotter, &stores.snapshots)?;
+        let worker = worker::describe(state.worker_id()?, &options, platforms.now(), &mounts);
         Ok(Self {
             solver: solver(&cache, &stores.snapshots, uses, options.max_parallelism),
             cache,
@@ -164,10 +165,11 @@ impl Inner {
                 &state,
                 cache_mounts,
                 worker,
-                stores.snapshots,
+                (stores.snapshots, &mounts),
                 (stores.content, stores.registry),
             )?),
             platforms,
+            mounts,
             _state: state,
         })
     }
@@ -209,32 +211,18 @@ fn solver(
     )
 }
 
-/// Finds out what makes mounts here.
-fn mounter(
-    kind: SnapshotterKind,
-    snapshots: &SnapshotStore,
-) -> Result<Arc<KernelOverlay>, OpenError> {
-    // Both kinds mean the kernel's overlayfs as long as it is the only one; `Auto` differs when
-    // there is something to fall back to.
-    match kind {
-        SnapshotterKind::Auto | SnapshotterKind::Overlay => {
-            Ok(Arc::new(KernelOverlay::probe(snapshots)?))
-        }
-    }
-}
-
 fn services(
     options: EngineOptions,
     state: &State,
     cache_mounts: CacheMounts,
     worker: WorkerInfo,
-    snapshots: SnapshotStore,
+    (snapshots, mounts): (SnapshotStore, &Chosen),
     (content, registry): (ContentStore, RegistryClient),
 ) -> Result<Services, OpenError> {
     let blocking = Blocking::new(parallelism(0)).map_err(OpenError::Threads)?;
     let executor = Executor::start(ExecutorOptions {
         runtime: options.runtime,
-        mounter: mounter(options.snapshotter, &snapshots)?,
+        mounter: Arc::clone(&mounts.mounter),
         store: snapshots.clone(),
         blocking: blocking.clone(),
         program: options.program,

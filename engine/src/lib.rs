@@ -23,6 +23,7 @@ mod error;
 mod filter;
 mod history;
 mod limits;
+mod mounts;
 mod options;
 mod platforms;
 mod state;

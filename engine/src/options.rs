@@ -20,11 +20,15 @@ use crate::StepLogLimits;
 /// What makes the mounts that processes see.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum SnapshotterKind {
-    /// The first that works.
+    /// The kernel's overlayfs, or FUSE where that does not work.
     #[default]
     Auto,
     /// The kernel's overlayfs; an error if it does not work here.
     Overlay,
+    /// Our own overlay over FUSE; an error if it does not work here.
+    Fuse,
+    /// A copy of the whole tree for every step.
+    Copy,
 }
 
 /// What a daemon says it is (row CTL-01).

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use lamina_llb::WorkerInfo;
 use lamina_llb::platform_to_wire;
 use lamina_proto::worker;
-use lamina_snapshotter::XattrNamespace;
+use lamina_snapshotter::Chosen;
 use lamina_types::Platform;
 
 use crate::Engine;
@@ -14,6 +14,7 @@ use crate::UsageError;
 use crate::Version;
 use crate::filter::Fields;
 use crate::filter::Filters;
+use crate::mounts;
 use crate::usage::policy_message;
 
 /// What the names of labels that clients know begin with.
@@ -60,9 +61,8 @@ pub(crate) fn describe(
     id: String,
     options: &EngineOptions,
     platforms: Vec<Platform>,
-    namespace: XattrNamespace,
+    mounts: &Chosen,
 ) -> WorkerInfo {
-    let reason = format!("kernel overlayfs with {namespace} attributes: a test mount works");
     let selinux = std::path::Path::new("/sys/fs/selinux/enforce").exists();
     let own = [
         ("executor", "oci".to_owned()),
@@ -70,13 +70,13 @@ pub(crate) fn describe(
         ("network", "host".to_owned()),
         ("oci.process-mode", "sandbox".to_owned()),
         ("selinux.enabled", selinux.to_string()),
-        ("snapshotter", "overlayfs".to_owned()),
+        ("snapshotter", mounts::label(mounts.backend).to_owned()),
     ];
     let mut labels: BTreeMap<String, String> = own
         .into_iter()
         .map(|(name, value)| (format!("{PREFIX}{name}"), value))
         .collect();
-    labels.insert(REASON.to_owned(), reason);
+    labels.insert(REASON.to_owned(), mounts.reason());
     labels.extend(options.labels.clone());
     WorkerInfo {
         id,

@@ -177,10 +177,14 @@ fn duration(text: &str) -> Result<std::time::Duration, String> {
 /// The values of `--snapshotter`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Snapshotter {
-    /// The fastest that works here
+    /// The kernel's overlayfs, or FUSE where that does not work
     Auto,
     /// The kernel's overlayfs, or an error
     Overlay,
+    /// An overlay of our own over FUSE, or an error
+    Fuse,
+    /// A copy of the whole tree for every step
+    Copy,
 }
 
 /// What comes out, and what is shown on the way.

@@ -75,6 +75,8 @@ pub(super) fn options(args: EngineArgs, root: Option<PathBuf>, ids: &IdMapping) 
     options.snapshotter = match args.snapshotter {
         None | Some(Snapshotter::Auto) => SnapshotterKind::Auto,
         Some(Snapshotter::Overlay) => SnapshotterKind::Overlay,
+        Some(Snapshotter::Fuse) => SnapshotterKind::Fuse,
+        Some(Snapshotter::Copy) => SnapshotterKind::Copy,
     };
     if let Some(runtime) = args.runtime.filter(|runtime| runtime != "builtin") {
         options.runtime = RuntimeKind::Oci(runtime.into());

@@ -14,6 +14,7 @@ use lamina_executor::userns::UsernsError;
 use lamina_llb::BuildError;
 use lamina_proto::pb;
 use lamina_session::LocalSession;
+use lamina_snapshotter::Backend;
 use lamina_types::CancelToken;
 use lamina_types::Digest;
 use prost::Message as _;
@@ -24,6 +25,11 @@ use super::machine;
 
 /// A program that no tree has; a sandbox that gets as far as looking for it works.
 const NO_PROGRAM: &str = "/lamina-doctor-no-such-program";
+
+const OVERLAY_FIX: &str = "see the reason; overlayfs needs a kernel with it, and in a container a \
+                           folder that is itself no overlay (a volume)";
+
+const FUSE_FIX: &str = "modprobe fuse, and give this user access to /dev/fuse";
 
 /// Makes the checks; the process is in the namespaces of a build.
 pub(super) fn inside(ids: &IdMapping, root: Option<PathBuf>) -> Vec<Finding> {
@@ -64,8 +70,6 @@ fn namespaces(ids: &IdMapping) -> Finding {
 
 /// Opens an engine, which probes the mounts, and lets it run a step.
 fn engine(root: &Path, run_dir: &Path) -> Vec<Finding> {
-    const FIX: &str = "see the reason; overlayfs needs a kernel with it, and in a container a \
-                       folder that is itself no overlay (a volume)";
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();
@@ -82,13 +86,45 @@ fn engine(root: &Path, run_dir: &Path) -> Vec<Finding> {
     runtime.block_on(async {
         let engine = match Engine::open(EngineOptions::new(root, run_dir)).await {
             Ok(engine) => engine,
-            Err(error) => return vec![Finding::failed("overlayfs", error.to_string(), FIX)],
+            Err(error) => return vec![Finding::failed("mounts", error.to_string(), OVERLAY_FIX)],
         };
-        let mounts = Finding::ok("overlayfs", "mounts with whiteouts and attributes");
-        let step = step(&engine).await;
+        let mut findings = mounts(&engine);
+        findings.push(step(&engine).await);
         engine.settle().await;
-        vec![mounts, step]
+        findings
     })
+}
+
+/// Says what mounts, and what of the other means works.
+fn mounts(engine: &Engine) -> Vec<Finding> {
+    let chosen = engine.mounts();
+    let refused = chosen.refused.iter().map(|refusal| match refusal.backend {
+        Backend::Overlay => Finding::missing("overlayfs", refusal.reason.as_str(), OVERLAY_FIX),
+        Backend::Fuse | Backend::Copy => {
+            Finding::missing("fuse", refusal.reason.as_str(), FUSE_FIX)
+        }
+    });
+    let mut findings: Vec<Finding> = refused.collect();
+    let name = match chosen.backend {
+        Backend::Overlay => "overlayfs",
+        Backend::Fuse | Backend::Copy => "fuse",
+    };
+    findings.push(Finding::ok(name, chosen.reason()));
+    if chosen.backend == Backend::Overlay {
+        findings.push(fuse(engine));
+    }
+    findings
+}
+
+/// Tries what builds do not use as long as overlayfs works.
+fn fuse(engine: &Engine) -> Finding {
+    match lamina_snapshotter::choose(engine.snapshots(), Some(Backend::Fuse)) {
+        Ok(chosen) => Finding::ok("fuse", chosen.reason()),
+        Err(error) => {
+            let text = format!("{error}; needed only where overlayfs does not work");
+            Finding::missing("fuse", text, FUSE_FIX)
+        }
+    }
 }
 
 async fn step(engine: &Engine) -> Finding {

@@ -25,7 +25,7 @@ pub(super) fn outside() -> Vec<Finding> {
     if places::is_rootless() {
         findings.push(subordinate_ids());
     }
-    findings.extend([seccomp(), cgroups(), fuse(), binfmt(), daemon()]);
+    findings.extend([seccomp(), cgroups(), binfmt(), daemon()]);
     findings
 }
 
@@ -107,21 +107,6 @@ fn cgroups() -> Finding {
             Finding::ok(WHAT, "version 2, and groups can be made")
         }
         Err(error) => Finding::missing(WHAT, format!("no group can be made: {error}"), FIX),
-    }
-}
-
-fn fuse() -> Finding {
-    match fs::OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open("/dev/fuse")
-    {
-        Ok(_) => Finding::ok("/dev/fuse", "opens"),
-        Err(error) => Finding::missing(
-            "/dev/fuse",
-            format!("{error}; needed only where overlayfs does not work"),
-            "modprobe fuse, and give this user access to /dev/fuse",
-        ),
     }
 }
 

@@ -286,8 +286,8 @@ impl WorkerSettings {
     }
 }
 
-/// Names are BuildKit's. Those of its snapshotters that there are not here mean the one that works,
-/// with a warning, so that a daemon that replaces another starts.
+/// Names are BuildKit's, and ours for the same things. One of its snapshotters that there is not here
+/// means the one that works, with a warning, so that a daemon that replaces another starts.
 fn snapshotter_kind(
     name: Option<&str>,
     notes: &mut Vec<String>,
@@ -295,7 +295,9 @@ fn snapshotter_kind(
     match name {
         None | Some("" | "auto") => Ok(SnapshotterKind::Auto),
         Some("overlay" | "overlayfs") => Ok(SnapshotterKind::Overlay),
-        Some(name @ ("native" | "fuse-overlayfs" | "stargz")) => {
+        Some("fuse" | "fuse-overlayfs") => Ok(SnapshotterKind::Fuse),
+        Some("copy" | "native") => Ok(SnapshotterKind::Copy),
+        Some(name @ "stargz") => {
             notes.push(format!(
                 "there is no snapshotter {name:?} here; using what works"
             ));

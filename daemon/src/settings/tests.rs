@@ -74,7 +74,7 @@ fn flags_count_before_the_file() {
 #[test]
 fn vain_wishes_are_noted() {
     let settings = merged(
-        "--containerd-worker=true --oci-worker-snapshotter native --allow-insecure-entitlement device",
+        "--containerd-worker=true --oci-worker-snapshotter stargz --allow-insecure-entitlement device",
         "colour = 1\n[otel]\nsocketPath = \"/x\"",
     );
     assert_eq!(
@@ -84,9 +84,26 @@ fn vain_wishes_are_noted() {
             "configuration keys without effect here: otel.socketPath",
             "unknown configuration keys: colour",
             "the entitlement \"device\" has no effect here",
-            "there is no snapshotter \"native\" here; using what works",
+            "there is no snapshotter \"stargz\" here; using what works",
         ]
     );
+}
+
+#[test]
+fn snapshotters_have_the_names_that_users_know() {
+    for (name, kind) in [
+        ("auto", SnapshotterKind::Auto),
+        ("overlayfs", SnapshotterKind::Overlay),
+        ("overlay", SnapshotterKind::Overlay),
+        ("fuse-overlayfs", SnapshotterKind::Fuse),
+        ("fuse", SnapshotterKind::Fuse),
+        ("native", SnapshotterKind::Copy),
+        ("copy", SnapshotterKind::Copy),
+    ] {
+        let settings = merged(&format!("--oci-worker-snapshotter {name}"), "").expect(name);
+        assert_eq!(settings.worker.snapshotter, kind, "{name}");
+        assert!(settings.notes.is_empty(), "{name}: {:?}", settings.notes);
+    }
 }
 
 #[test]

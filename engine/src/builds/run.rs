@@ -39,6 +39,7 @@ use crate::Engine;
 use crate::history::History;
 use crate::history::record;
 use crate::history::record::Ending;
+use crate::mounts;
 use crate::random_id;
 use crate::status::FinishedLog;
 use crate::status::Recorder;
@@ -151,6 +152,10 @@ impl Engine {
         events: UnboundedSender<Event>,
         cancel: CancelToken,
     ) -> Result<(BuildOutcome, ExportResponses), BuildError> {
+        if let Some(notice) = mounts::notice(&self.0.mounts).filter(|_| !request.internal) {
+            // Nobody who listens is nobody to tell.
+            events.send(Event::Vertex(notice)).ok();
+        }
         request.entitlements = self.grant(request.entitlements)?;
         export::inject_epoch(&mut request);
         let mut exporters = export::parse(&request.exports, 0)?;

@@ -26,7 +26,10 @@ pub(crate) fn filters_choose() -> Outcome {
         assert_eq!(label("snapshotter"), Some("overlayfs"));
         assert_eq!(label("oci.process-mode"), Some("sandbox"));
         assert!(label("hostname").is_some() && label("selinux.enabled").is_some());
-        assert!(worker.labels.contains_key("lamina.snapshotter.reason"));
+        assert_eq!(
+            worker.labels.get("lamina.snapshotter.reason"),
+            Some(&engine.mounts().reason())
+        );
         let host = Platform::host();
         let first = &worker.platforms[0];
         assert_eq!(
