@@ -15,6 +15,7 @@ use rustix::fs::Dir;
 use rustix::fs::FileType;
 use rustix::fs::Mode;
 use rustix::fs::OFlags;
+use rustix::fs::SeekFrom;
 use rustix::fs::Statx;
 use rustix::fs::StatxFlags;
 use rustix::io::Errno;
@@ -31,6 +32,7 @@ pub(crate) struct RawStat {
     inode: u64,
     device: u64,
     rdev: DeviceNumber,
+    atime: (i64, u32),
     mtime: (i64, u32),
     ctime: (i64, u32),
 }
@@ -49,6 +51,7 @@ impl From<Statx> for RawStat {
                 major: stat.stx_rdev_major,
                 minor: stat.stx_rdev_minor,
             },
+            atime: (stat.stx_atime.tv_sec, stat.stx_atime.tv_nsec),
             mtime: (stat.stx_mtime.tv_sec, stat.stx_mtime.tv_nsec),
             ctime: (stat.stx_ctime.tv_sec, stat.stx_ctime.tv_nsec),
         }
@@ -113,6 +116,28 @@ impl RawStat {
         i128::from(self.mtime.0) * 1_000_000_000 + i128::from(self.mtime.1)
     }
 
+    /// Seconds and nanoseconds of the last access.
+    pub(crate) fn atime(&self) -> (i64, u32) {
+        self.atime
+    }
+
+    /// Seconds and nanoseconds of the last change of the content.
+    pub(crate) fn mtime(&self) -> (i64, u32) {
+        self.mtime
+    }
+
+    /// The same directory once it is removed.
+    pub(crate) fn without_names(mut self) -> Self {
+        self.nlink = 0;
+        self
+    }
+
+    /// The same file with one name less.
+    pub(crate) fn with_one_name_less(mut self) -> Self {
+        self.nlink = self.nlink.saturating_sub(1);
+        self
+    }
+
     /// Seconds and nanoseconds of the last change, which nobody can set.
     pub(crate) fn ctime(&self) -> (i64, u32) {
         self.ctime
@@ -172,6 +197,7 @@ pub(crate) fn read_link(dir: impl AsFd, name: &[u8]) -> Result<Vec<u8>> {
 pub(crate) struct RawName {
     pub(crate) name: Vec<u8>,
     pub(crate) hint: FileType,
+    pub(crate) inode: u64,
 }
 
 impl RawName {
@@ -192,6 +218,7 @@ pub(crate) fn read_names(dir: impl AsFd) -> Result<Vec<RawName>> {
             names.push(RawName {
                 name: name.to_vec(),
                 hint: entry.file_type(),
+                inode: entry.ino(),
             });
         }
     }
@@ -212,21 +239,146 @@ pub(crate) fn is_plain_name(name: &[u8]) -> bool {
     !matches!(name, b"" | b"." | b"..") && !name.iter().any(|&byte| byte == b'/' || byte == 0)
 }
 
+/// The most that is copied before the caller is asked whether to go on.
+const COPY_STEP_BYTES: u64 = 64 << 20;
+
+/// Room for copying through memory.
+const BUFFER_BYTES: usize = 256 << 10;
+
 /// Copies all data of one regular file into another, empty one: by sharing blocks where the file
-/// system can, else inside the kernel, else through memory.
+/// system can, else inside the kernel, else through memory. Holes stay holes.
 pub(crate) fn copy_data(from: &File, to: &File) -> std::io::Result<()> {
+    copy_data_while(from, to, &|| Ok(()))
+}
+
+/// As [`copy_data`], asking `go_on` every now and then; its error ends the copy.
+pub(crate) fn copy_data_while(
+    from: &File,
+    to: &File,
+    go_on: &dyn Fn() -> Result<()>,
+) -> std::io::Result<()> {
     if rustix::fs::ioctl_ficlone(to, from).is_ok() {
         return Ok(());
     }
-    loop {
-        match rustix::fs::copy_file_range(from, None, to, None, 1 << 30) {
+    let stat = stat_fd(from)?;
+    let size = stat.size();
+    if stat.allocated_bytes() >= size {
+        return copy_range(from, to, (0, size), go_on);
+    }
+    let mut offset = 0;
+    while let Some(extent) = next_extent(from, offset, size)? {
+        copy_range(from, to, extent, go_on)?;
+        offset = extent.1;
+    }
+    to.set_len(size)
+}
+
+/// Returns where the next data at or after `offset` starts and ends; `None` if only a hole is left.
+fn next_extent(file: &File, offset: u64, size: u64) -> Result<Option<(u64, u64)>> {
+    if offset >= size {
+        return Ok(None);
+    }
+    let start = match rustix::fs::seek(file, SeekFrom::Data(offset)) {
+        Ok(start) => start,
+        Err(Errno::NXIO) => return Ok(None),
+        // A file system that knows no holes.
+        Err(Errno::INVAL) => return Ok(Some((offset, size))),
+        Err(error) => return Err(error),
+    };
+    Ok(Some((
+        start,
+        rustix::fs::seek(file, SeekFrom::Hole(start))?.min(size),
+    )))
+}
+
+/// Copies the bytes from `start` to `end`, or to the end of the file if that comes first.
+fn copy_range(
+    from: &File,
+    to: &File,
+    (start, end): (u64, u64),
+    go_on: &dyn Fn() -> Result<()>,
+) -> std::io::Result<()> {
+    let (mut read, mut written) = (start, start);
+    while read < end {
+        let length = usize::try_from((end - read).min(COPY_STEP_BYTES)).unwrap_or(usize::MAX);
+        let copied =
+            rustix::fs::copy_file_range(from, Some(&mut read), to, Some(&mut written), length);
+        match copied {
             Ok(0) => break,
-            Ok(_) => {}
+            Ok(_) => go_on()?,
             Err(Errno::INTR) => {}
-            Err(Errno::XDEV | Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => break,
+            Err(Errno::XDEV | Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
+                return copy_through_memory(from, to, (read, end), go_on);
+            }
             Err(error) => return Err(error.into()),
         }
     }
-    // Nothing is left after a full copy; else this goes on from where the kernel stopped.
-    std::io::copy(&mut &*from, &mut &*to).map(|_| ())
+    Ok(())
+}
+
+fn copy_through_memory(
+    from: &File,
+    to: &File,
+    (mut offset, end): (u64, u64),
+    go_on: &dyn Fn() -> Result<()>,
+) -> std::io::Result<()> {
+    use std::os::unix::fs::FileExt as _;
+    let mut buffer = vec![0; BUFFER_BYTES];
+    while offset < end {
+        let wanted = usize::try_from(end - offset).unwrap_or(usize::MAX);
+        let room = buffer.len().min(wanted);
+        let length = from.read_at(&mut buffer[..room], offset)?;
+        if length == 0 {
+            break;
+        }
+        to.write_all_at(&buffer[..length], offset)?;
+        offset += length as u64;
+        go_on()?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+
+    #[test]
+    fn copies_keep_data_and_holes() {
+        const MIB: u64 = 1 << 20;
+        for (pieces, size) in [
+            (vec![], 0),
+            (vec![0], 3),
+            (vec![], 5 * MIB),
+            (vec![2 * MIB], 9 * MIB),
+            (vec![0, 4 * MIB], 4 * MIB + 3),
+        ] {
+            let (from, to) = (tempfile::tempfile().unwrap(), tempfile::tempfile().unwrap());
+            for &piece in &pieces {
+                rustix::fs::seek(&from, SeekFrom::Start(piece)).unwrap();
+                (&from).write_all(b"abc").unwrap();
+            }
+            from.set_len(size).unwrap();
+            copy_data(&from, &to).unwrap();
+            let (before, after) = (stat_fd(&from).unwrap(), stat_fd(&to).unwrap());
+            assert_eq!(after.size(), size, "{pieces:?}");
+            assert_eq!(after.allocated_bytes(), before.allocated_bytes(), "{pieces:?}");
+            for &piece in &pieces {
+                let mut data = [0; 3];
+                std::os::unix::fs::FileExt::read_exact_at(&to, &mut data, piece).unwrap();
+                assert_eq!(&data, b"abc", "{pieces:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_copy_ends_when_nobody_wants_it() {
+        let (from, to) = (tempfile::tempfile().unwrap(), tempfile::tempfile().unwrap());
+        from.set_len(1).unwrap();
+        (&from).write_all(b"abc").unwrap();
+        let stopped = copy_data_while(&from, &to, &|| Err(Errno::INTR));
+        let reason = stopped.map_err(|error| error.raw_os_error());
+        assert!(matches!(reason, Ok(()) | Err(Some(libc::EINTR))), "{reason:?}");
+    }
 }

@@ -125,19 +125,37 @@ pub(crate) fn set_mode(fd: &impl AsFd, mode: u32) -> Result<()> {
 
 /// Sets the modification time and leaves the access time alone.
 pub(crate) fn set_mtime(fd: &impl AsFd, mtime_ns: i128) -> Result<()> {
-    let times = Timestamps {
-        last_access: Timespec {
-            tv_sec: 0,
-            tv_nsec: UTIME_OMIT,
-        },
-        last_modification: timespec(mtime_ns),
+    let mtime = timespec(mtime_ns);
+    write_times(fd, omitted(), mtime)
+}
+
+/// Seconds and nanoseconds since 1970.
+pub(crate) type Time = (i64, u32);
+
+/// Sets the times that are given and leaves the others alone.
+pub(crate) fn set_times(fd: &impl AsFd, atime: Option<Time>, mtime: Option<Time>) -> Result<()> {
+    let time = |(tv_sec, nanoseconds): Time| Timespec {
+        tv_sec,
+        tv_nsec: nanoseconds.into(),
     };
-    rustix::fs::utimensat(
-        rustix::fs::CWD,
-        fdio::proc_path(fd),
-        &times,
-        AtFlags::empty(),
-    )
+    let or_omitted = |given: Option<Time>| given.map_or_else(omitted, time);
+    write_times(fd, or_omitted(atime), or_omitted(mtime))
+}
+
+fn omitted() -> Timespec {
+    Timespec {
+        tv_sec: 0,
+        tv_nsec: UTIME_OMIT,
+    }
+}
+
+fn write_times(fd: &impl AsFd, last_access: Timespec, last_modification: Timespec) -> Result<()> {
+    let times = Timestamps {
+        last_access,
+        last_modification,
+    };
+    let path = fdio::proc_path(fd);
+    rustix::fs::utimensat(rustix::fs::CWD, path, &times, AtFlags::empty())
 }
 
 /// Splits nanoseconds into what the kernel takes; what it cannot hold is clamped.

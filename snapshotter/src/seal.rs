@@ -188,7 +188,7 @@ impl Sealer<'_> {
             let Some(word) = name.strip_prefix(prefix) else {
                 continue;
             };
-            if word.starts_with(b"overlay.") {
+            if self.upper.store().namespace().is_escaped(&name) {
                 // An attribute of an overlay inside the step, escaped by the kernel: content.
                 continue;
             }

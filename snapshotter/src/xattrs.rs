@@ -71,20 +71,27 @@ impl Target {
     }
 
     pub(crate) fn set(&self, name: &[u8], value: &[u8]) -> Result<()> {
-        let flags = XattrFlags::empty();
+        self.set_with(name, value, XattrFlags::empty())
+    }
+
+    pub(crate) fn set_with(&self, name: &[u8], value: &[u8], flags: XattrFlags) -> Result<()> {
         match self {
             Self::Name(path) => rustix::fs::lsetxattr(path.as_slice(), name, value, flags),
             Self::Opened(path) => rustix::fs::setxattr(path.as_slice(), name, value, flags),
         }
     }
 
-    /// Removes one attribute; it need not be there.
-    pub(crate) fn remove(&self, name: &[u8]) -> Result<()> {
-        let result = match self {
+    /// Removes one attribute; `ENODATA` if it is not there.
+    pub(crate) fn remove_existing(&self, name: &[u8]) -> Result<()> {
+        match self {
             Self::Name(path) => rustix::fs::lremovexattr(path.as_slice(), name),
             Self::Opened(path) => rustix::fs::removexattr(path.as_slice(), name),
-        };
-        match result {
+        }
+    }
+
+    /// Removes one attribute; it need not be there.
+    pub(crate) fn remove(&self, name: &[u8]) -> Result<()> {
+        match self.remove_existing(name) {
             Err(Errno::NODATA | Errno::OPNOTSUPP) => Ok(()),
             result => result,
         }

@@ -115,6 +115,10 @@ pub(crate) struct Shown {
     /// Which of the directories has it, counted from the top.
     pub(crate) part: usize,
     pub(crate) is_dir: bool,
+    /// What it is, as far as `getdents` says.
+    pub(crate) hint: FileType,
+    /// The inode number in that directory's file system.
+    pub(crate) inode: u64,
 }
 
 /// As [`read_merged`], with what and where the names are; asks for no more than `getdents` says.
@@ -143,5 +147,7 @@ fn shown_as(part: &Part, index: usize, raw: RawName) -> Result<Option<Shown>> {
         name: raw.name,
         part: index,
         is_dir,
+        hint: raw.hint,
+        inode: raw.inode,
     }))
 }

@@ -20,6 +20,7 @@ pub use lookup::Follow;
 
 pub(crate) use find::Found;
 pub(crate) use find::Part;
+pub(crate) use find::Shown;
 pub(crate) use find::find;
 pub(crate) use find::is_opaque;
 pub(crate) use find::read_merged;

@@ -10,13 +10,13 @@ use lamina_types::IoContext;
 use lamina_types::RootedPath;
 use lamina_types::Stat;
 use rustix::fs::AtFlags;
-use rustix::fs::FileType;
-use rustix::fs::Mode;
-use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 use super::Upper;
 use super::WriteDir;
+use super::stage::At;
+use super::stage::CopyRules;
+use super::stage::copy_entry;
 use crate::SnapshotError;
 use crate::error::errno;
 use crate::fdio;
@@ -168,23 +168,17 @@ impl Upper {
         raw: &RawStat,
         path: &RootedPath,
     ) -> Result<String, SnapshotError> {
-        let stat = metadata::stat_of_name(dir, name, raw).at(path)?;
         let staged = self.staged_name();
-        let staging = &self.0.staging;
-        match stat.kind {
-            FileKind::File => copy_file(dir, name, staging, &staged, path)?,
-            FileKind::Symlink => {
-                let target = stat.link_target.as_slice();
-                rustix::fs::symlinkat(target, staging, &staged).at(path)?;
-            }
-            kind => {
-                let device = rustix::fs::makedev(stat.device.major, stat.device.minor);
-                let mode = Mode::from_raw_mode(stat.mode);
-                rustix::fs::mknodat(staging, &staged, file_type(kind), mode, device).at(path)?;
-            }
-        }
-        let fd = fdio::open_path(staging, staged.as_bytes()).at(path)?;
-        metadata::apply(&fd, stat.kind, &MetadataChange::all_of(&stat)).at(path)?;
+        let to = At {
+            dir: &self.0.staging,
+            name: staged.as_bytes(),
+        };
+        let rules = CopyRules {
+            namespace: self.store().namespace(),
+            data: true,
+            go_on: &|| Ok(()),
+        };
+        copy_entry(At { dir, name }, raw, to, &rules).at(path)?;
         Ok(staged)
     }
 
@@ -197,26 +191,4 @@ impl Upper {
     ) -> Result<(), SnapshotError> {
         Ok(rustix::fs::renameat(&self.0.staging, staged, dir, name).at(path)?)
     }
-}
-
-fn file_type(kind: FileKind) -> FileType {
-    match kind {
-        FileKind::Fifo => FileType::Fifo,
-        FileKind::CharDevice => FileType::CharacterDevice,
-        FileKind::BlockDevice => FileType::BlockDevice,
-        _ => FileType::Socket,
-    }
-}
-
-fn copy_file(
-    dir: &OwnedFd,
-    name: &[u8],
-    to_dir: &OwnedFd,
-    to_name: &str,
-    path: &RootedPath,
-) -> Result<(), SnapshotError> {
-    let from = File::from(fdio::open_data(dir, name).at(path)?);
-    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-    let to = rustix::fs::openat(to_dir, to_name, flags, Mode::from_raw_mode(0o600)).at(path)?;
-    Ok(crate::fdio::copy_data(&from, &File::from(to)).at(path)?)
 }

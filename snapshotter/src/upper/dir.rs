@@ -6,18 +6,17 @@ use std::sync::Mutex;
 use std::sync::OnceLock;
 use std::sync::PoisonError;
 
-use lamina_types::FileKind;
 use lamina_types::IoContext;
 use lamina_types::RootedPath;
-use rustix::fs::Mode;
 use rustix::io::Errno;
 
 use super::Upper;
+use super::stage::At;
+use super::stage::copy_dir;
 use crate::SnapshotError;
 use crate::error::errno;
 use crate::fdio;
 use crate::metadata;
-use crate::metadata::MetadataChange;
 use crate::tree::Entry;
 use crate::tree::Found;
 use crate::tree::Part;
@@ -242,17 +241,14 @@ impl WriteDir {
         let path = self.path();
         self.upper().check_unsealed(path)?;
         let name = path.file_name().expect("the root is always in the upper");
-        let stat = match self.0.lower.first() {
-            Some(top) => metadata::stat_of_dir(&top.fd).at(path)?,
-            None => return Err(errno(Errno::NOENT, path)),
+        let Some(top) = self.0.lower.first() else {
+            return Err(errno(Errno::NOENT, path));
         };
         // The directory above did not change in the view, so its time must not either.
         let above_mtime_ns = fdio::stat_fd(above).at(path)?.mtime_ns();
-        rustix::fs::mkdirat(above, name, Mode::from_raw_mode(0o700)).at(path)?;
+        let to = At { dir: above, name };
+        let fd = copy_dir(&top.fd, to, self.upper().store().namespace()).at(path)?;
         metadata::set_mtime(above, above_mtime_ns).at(path)?;
-        let fd = fdio::open_dir_readable(above, name).at(path)?;
-        let change = MetadataChange::all_of(&stat);
-        metadata::apply(&fd, FileKind::Directory, &change).at(path)?;
         Ok(fd)
     }
 }

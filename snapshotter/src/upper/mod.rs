@@ -14,6 +14,7 @@ mod create;
 mod dir;
 mod hide;
 mod remove;
+mod stage;
 
 use std::collections::HashMap;
 use std::collections::HashSet;
@@ -33,6 +34,10 @@ use rustix::io::Errno;
 pub use dir::WriteDir;
 
 pub(crate) use create::make_whiteout;
+pub(crate) use stage::At;
+pub(crate) use stage::CopyRules;
+pub(crate) use stage::copy_dir;
+pub(crate) use stage::copy_entry;
 
 use crate::SnapshotError;
 use crate::error::errno;
