@@ -166,6 +166,16 @@ impl ActiveLayer {
         self.folder.make_dir("work", 0o700)
     }
 
+    /// Opens the work directory of the mount that was begun.
+    pub(crate) fn work_dir(&self) -> Result<OwnedFd, SnapshotError> {
+        Ok(fdio::open_dir(&self.folder.dir, b"work").at("work")?)
+    }
+
+    /// Returns the store that the layer will be in.
+    pub(crate) fn store(&self) -> &SnapshotStore {
+        &self.folder.store
+    }
+
     /// Returns the name of the layer's folder in the store's.
     pub(crate) fn folder_name(&self) -> String {
         unfinished_name(self.folder.id)

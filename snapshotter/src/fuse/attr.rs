@@ -1,0 +1,272 @@
+//! Attributes: what the kernel is told of a node, and changes of it.
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::Duration;
+use std::time::SystemTime;
+use std::time::UNIX_EPOCH;
+
+use fuser::FileAttr;
+use fuser::FileType;
+use fuser::INodeNo;
+use fuser::TimeOrNow;
+use lamina_types::FileKind;
+use lamina_types::LayerId;
+use rustix::fs::AtFlags;
+use rustix::fs::Gid;
+use rustix::fs::Uid;
+use rustix::io::Errno;
+use rustix::io::Result;
+
+use super::caller::Caller;
+use super::copy_up::Data;
+use super::node::Node;
+use super::node::Place;
+use super::overlay::Overlay;
+use crate::fdio;
+use crate::fdio::RawStat;
+use crate::metadata;
+use crate::metadata::Time;
+
+/// The unit that programs are advised to read in.
+const BLOCK_BYTES: u32 = 4096;
+
+/// Set-user-id and set-group-id.
+const SET_IDS: u32 = 0o6000;
+
+/// What is to change of a node; `None` leaves it alone.
+#[derive(Default)]
+pub(super) struct AttrChange {
+    pub(super) mode: Option<u32>,
+    pub(super) uid: Option<u32>,
+    pub(super) gid: Option<u32>,
+    pub(super) size: Option<u64>,
+    pub(super) atime: Option<Time>,
+    pub(super) mtime: Option<Time>,
+}
+
+impl Overlay {
+    /// Tells the kernel about `node`, which `raw` describes.
+    pub(super) fn attributes(&self, node: &Node, raw: &RawStat) -> FileAttr {
+        let (uid, gid) = raw.owner();
+        let device = raw.rdev();
+        let device = rustix::fs::makedev(device.major, device.minor);
+        FileAttr {
+            ino: INodeNo(node.ino),
+            size: raw.size(),
+            blocks: raw.allocated_bytes() / 512,
+            atime: system_time(raw.atime()),
+            mtime: system_time(raw.mtime()),
+            ctime: system_time(raw.ctime()),
+            crtime: UNIX_EPOCH,
+            kind: file_type(raw.kind()),
+            perm: u16::try_from(raw.permissions()).unwrap_or(0),
+            nlink: self.nlink(node, raw),
+            uid,
+            gid,
+            // The protocol has room for 32 bits, in the kernel's old format.
+            rdev: encode_device(device),
+            blksize: BLOCK_BYTES,
+            flags: 0,
+        }
+    }
+
+    /// Returns the number of names: of merged directories 1, which programs take for "unknown".
+    fn nlink(&self, node: &Node, raw: &RawStat) -> u32 {
+        let on_host = u32::try_from(raw.nlink()).unwrap_or(u32::MAX);
+        match node.place() {
+            Place::Directory(parts) if parts.len() > 1 => 1,
+            Place::File(Some(layer)) if on_host > 1 => self.names_in(layer, raw),
+            _ => on_host,
+        }
+    }
+
+    fn names_in(&self, layer: LayerId, raw: &RawStat) -> u32 {
+        self.link_counts.of(layer, raw.inode()).unwrap_or(1)
+    }
+
+    /// Changes attributes, of the copy if there is only an original.
+    pub(super) fn set_attributes(
+        &self,
+        node: &Arc<Node>,
+        change: &AttrChange,
+        caller: Caller,
+    ) -> Result<RawStat> {
+        let data = match change.size {
+            Some(0) => Data::Dropped,
+            _ => Data::Kept,
+        };
+        self.copy_up(node, data, caller)?;
+        if let Some(size) = change.size {
+            self.truncate(node, size, caller)?;
+        }
+        let fd = self.path_fd(node)?;
+        change.apply(&fd)?;
+        fdio::stat_fd(&fd)
+    }
+
+    fn truncate(&self, node: &Node, size: u64, caller: Caller) -> Result<()> {
+        let fd = self.data_fd(node, true)?;
+        rustix::fs::ftruncate(&fd, size)?;
+        match caller.uid {
+            0 => Ok(()),
+            _ => drop_set_ids(&fd),
+        }
+    }
+}
+
+impl AttrChange {
+    fn apply(&self, fd: &OwnedFd) -> Result<()> {
+        if self.uid.is_some() || self.gid.is_some() {
+            let (uid, gid) = (self.uid.map(Uid::from_raw), self.gid.map(Gid::from_raw));
+            rustix::fs::chownat(fd, "", uid, gid, AtFlags::EMPTY_PATH)?;
+        }
+        if let Some(mode) = self.mode {
+            metadata::set_mode(fd, mode)?;
+        }
+        match (self.atime, self.mtime) {
+            (None, None) => Ok(()),
+            (atime, mtime) => metadata::set_times(fd, atime, mtime),
+        }
+    }
+}
+
+/// Takes the rights of its owner away from a file whose data an ordinary user changed.
+pub(super) fn drop_set_ids(fd: &OwnedFd) -> Result<()> {
+    let mode = fdio::stat_fd(fd)?.permissions();
+    let kept = match mode & 0o2010 {
+        // Without the group's right to execute, the bit means something else.
+        0o2000 => mode & !0o4000,
+        _ => mode & !SET_IDS,
+    };
+    match kept == mode {
+        true => Ok(()),
+        false => metadata::set_mode(fd, kept),
+    }
+}
+
+/// Reads a time of a request.
+pub(super) fn requested_time(time: TimeOrNow) -> Time {
+    let time = match time {
+        TimeOrNow::Now => SystemTime::now(),
+        TimeOrNow::SpecificTime(time) => return library_time(time),
+    };
+    library_time(time)
+}
+
+/// Undoes how the library turns seconds and nanoseconds into a time: before 1970 it takes both away,
+/// while the nanoseconds are meant to be added.
+fn library_time(time: SystemTime) -> Time {
+    match time.duration_since(UNIX_EPOCH) {
+        Ok(after) => (
+            i64::try_from(after.as_secs()).unwrap_or(i64::MAX),
+            after.subsec_nanos(),
+        ),
+        Err(before) => {
+            let before = before.duration();
+            let seconds = i64::try_from(before.as_secs()).unwrap_or(i64::MAX);
+            (-seconds, before.subsec_nanos())
+        }
+    }
+}
+
+fn system_time((seconds, nanoseconds): Time) -> SystemTime {
+    let whole = Duration::from_secs(seconds.unsigned_abs());
+    let time = match seconds < 0 {
+        true => UNIX_EPOCH.checked_sub(whole),
+        false => UNIX_EPOCH.checked_add(whole),
+    };
+    let part = Duration::from_nanos(nanoseconds.into());
+    time.and_then(|time| time.checked_add(part)).unwrap_or(UNIX_EPOCH)
+}
+
+pub(super) fn file_type(kind: FileKind) -> FileType {
+    match kind {
+        FileKind::File => FileType::RegularFile,
+        FileKind::Directory => FileType::Directory,
+        FileKind::Symlink => FileType::Symlink,
+        FileKind::Fifo => FileType::NamedPipe,
+        FileKind::CharDevice => FileType::CharDevice,
+        FileKind::BlockDevice => FileType::BlockDevice,
+        FileKind::Socket => FileType::Socket,
+    }
+}
+
+/// Packs a device number as the kernel does: 12 bits of the major number between 8 and 12 bits of the
+/// minor.
+fn encode_device(device: u64) -> u32 {
+    let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
+    minor & 0xff | (major & 0xfff) << 8 | (minor & !0xff) << 12
+}
+
+/// Unpacks what [`encode_device`] packs.
+pub(super) fn decode_device(packed: u32) -> u64 {
+    let major = packed >> 8 & 0xfff;
+    let minor = packed & 0xff | packed >> 12 & 0xf_ff00;
+    rustix::fs::makedev(major, minor)
+}
+
+/// Describes no file: the answer for a name that does not exist, which the kernel remembers.
+pub(super) fn no_file() -> FileAttr {
+    FileAttr {
+        ino: INodeNo(0),
+        size: 0,
+        blocks: 0,
+        atime: UNIX_EPOCH,
+        mtime: UNIX_EPOCH,
+        ctime: UNIX_EPOCH,
+        crtime: UNIX_EPOCH,
+        kind: FileType::RegularFile,
+        perm: 0,
+        nlink: 0,
+        uid: 0,
+        gid: 0,
+        rdev: 0,
+        blksize: 0,
+        flags: 0,
+    }
+}
+
+/// Returns the kind of node that `mode` asks for; directories and symlinks are not made by mode.
+pub(super) fn node_type(mode: u32) -> Result<rustix::fs::FileType> {
+    use rustix::fs::FileType as Kind;
+    match Kind::from_raw_mode(mode) {
+        Kind::Directory | Kind::Symlink => Err(Errno::INVAL),
+        Kind::Unknown => Ok(Kind::RegularFile),
+        kind => Ok(kind),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_survive_both_ways() {
+        for time in [(0, 0), (1, 5), (-1, 999_999_999), (-2, 800_000_000), (1 << 40, 1)] {
+            let (seconds, nanoseconds) = time;
+            let shown = system_time(time);
+            let since = match shown.duration_since(UNIX_EPOCH) {
+                Ok(after) => i128::try_from(after.as_nanos()).unwrap(),
+                Err(before) => -i128::try_from(before.duration().as_nanos()).unwrap(),
+            };
+            assert_eq!(since, i128::from(seconds) * 1_000_000_000 + i128::from(nanoseconds));
+        }
+        let given = UNIX_EPOCH - Duration::new(2, 800_000_000);
+        assert_eq!(requested_time(TimeOrNow::SpecificTime(given)), (-2, 800_000_000));
+    }
+
+    #[test]
+    fn device_numbers_are_packed_as_the_kernel_does() {
+        for (major, minor, packed) in [
+            (0, 0, 0),
+            (1, 3, 0x103),
+            (8, 0x123, 0x0010_0823),
+            (0xfff, 0xf_ffff, 0xffff_ffff),
+        ] {
+            let device = rustix::fs::makedev(major, minor);
+            assert_eq!(encode_device(device), packed);
+            assert_eq!(decode_device(packed), device);
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! Copying up: bringing into the upper what only a sealed layer has.
+//!
+//! Everything is made in the work directory and moved into place complete, so nobody sees half of it.
+//! The number of the original is given to the copy before that, so nobody takes it for another file.
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use rustix::fs::AtFlags;
+use rustix::io::Errno;
+use rustix::io::Result;
+
+use super::caller::Caller;
+use super::node::Name;
+use super::node::Node;
+use super::node::Place;
+use super::overlay::Overlay;
+use super::overlay::Writable;
+use crate::fdio;
+use crate::fdio::RawStat;
+use crate::metadata;
+use crate::remove;
+use crate::tree::Part;
+use crate::upper::At;
+use crate::upper::CopyRules;
+use crate::upper::copy_dir;
+use crate::upper::copy_entry;
+
+/// Says what is wanted of a file that is copied up.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Data {
+    /// All of it.
+    Kept,
+    /// Nothing: it is about to be truncated.
+    Dropped,
+}
+
+impl Overlay {
+    /// Makes sure that `node` is in the upper.
+    ///
+    /// A file that has several names in its layer keeps those together that the kernel knows; the others
+    /// go on naming the original, as with the kernel's overlay they all would.
+    pub(super) fn copy_up(&self, node: &Arc<Node>, data: Data, caller: Caller) -> Result<()> {
+        self.writable()?;
+        match node.place() {
+            Place::Directory(_) => {
+                let change = self.change()?;
+                return self.ensure_upper(node, change.writable).map(drop);
+            }
+            Place::File(None) => return Ok(()),
+            Place::File(Some(_)) => {}
+            // An open file of the upper lives on without a name.
+            Place::Gone(_) if node.open_fd().is_some() => return Ok(()),
+            Place::Gone(_) => return Err(Errno::NOENT),
+        }
+        let _busy = node.lock_busy();
+        if !node.is_in_lower() {
+            return Ok(());
+        }
+        let (part, name) = self.holder(node)?;
+        let from = At {
+            dir: &part.fd,
+            name: &name,
+        };
+        let staged = self.stage(from, data, caller)?;
+        self.show_copy(node, &staged)
+    }
+
+    /// Copies a file of a sealed layer into the work directory; returns its name there.
+    pub(super) fn stage(&self, from: At<'_>, data: Data, caller: Caller) -> Result<Vec<u8>> {
+        let writable = self.writable()?;
+        let raw = fdio::stat_at(from.dir, from.name)?.ok_or(Errno::STALE)?;
+        let staged = writable.staged_name();
+        let to = At {
+            dir: &writable.work,
+            name: &staged,
+        };
+        let rules = CopyRules {
+            namespace: self.namespace,
+            data: data == Data::Kept,
+            go_on: &|| caller.still_waits(),
+        };
+        match copy_entry(from, &raw, to, &rules) {
+            Ok(()) => Ok(staged),
+            Err(error) => {
+                writable.discard(&staged);
+                Err(Errno::from_io_error(&error).unwrap_or(Errno::IO))
+            }
+        }
+    }
+
+    /// Puts a copy in the place of the original, under all names that are known.
+    fn show_copy(&self, node: &Arc<Node>, staged: &[u8]) -> Result<()> {
+        let change = self.change()?;
+        let writable = change.writable;
+        let shown = self.link_copy(node, staged, writable);
+        writable.discard(staged);
+        match shown? {
+            0 => Err(Errno::NOENT),
+            _ => self.reopen(node),
+        }
+    }
+
+    /// Links the copy to every name that the node has; returns how many there were.
+    pub(super) fn link_copy(
+        &self,
+        node: &Arc<Node>,
+        staged: &[u8],
+        writable: &Writable,
+    ) -> Result<usize> {
+        let copy = fdio::stat_at(&writable.work, staged)?.ok_or(Errno::IO)?;
+        self.table.numbers.alias(copy.inode(), node.ino);
+        let mut shown = 0;
+        for name in node.names() {
+            let Ok(parent) = self.table.get(name.parent) else {
+                continue;
+            };
+            let above = self.ensure_upper(&parent, writable)?;
+            let _busy = parent.lock_busy();
+            if !node.state().names.contains(&name) {
+                continue;
+            }
+            keeping_mtime(&above, || {
+                let flags = AtFlags::empty();
+                rustix::fs::linkat(&writable.work, staged, &above, &name.name, flags)
+            })?;
+            shown += 1;
+        }
+        if shown > 0 {
+            node.state().place = Place::File(None);
+        }
+        Ok(shown)
+    }
+
+    /// Returns the directory in the upper, copying it and those above it up if they are not there.
+    pub(super) fn ensure_upper(
+        &self,
+        dir: &Arc<Node>,
+        writable: &Writable,
+    ) -> Result<Arc<OwnedFd>> {
+        let mut missing = Vec::new();
+        let mut at = Arc::clone(dir);
+        let mut above = loop {
+            if let Some(fd) = at.upper_fd() {
+                break fd;
+            }
+            let name = at.any_name()?;
+            let parent = self.table.get(name.parent)?;
+            missing.push((at, Arc::clone(&parent), name));
+            at = parent;
+        };
+        while let Some((node, parent, name)) = missing.pop() {
+            let _busy = parent.lock_busy();
+            above = match node.upper_fd() {
+                Some(fd) => fd,
+                None => self.copy_dir_up(&node, &name, &above, writable)?,
+            };
+        }
+        Ok(above)
+    }
+
+    fn copy_dir_up(
+        &self,
+        node: &Node,
+        name: &Name,
+        above: &OwnedFd,
+        writable: &Writable,
+    ) -> Result<Arc<OwnedFd>> {
+        let parts = node.parts()?;
+        let top = parts.first().ok_or(Errno::NOENT)?;
+        let (fd, raw) = self.copy_dir_into(top, above, &name.name, writable)?;
+        self.table.numbers.alias(raw.inode(), node.ino);
+        let upper = Part::upper(Arc::clone(&fd), self.namespace);
+        let merged = [upper].into_iter().chain(parts.iter().cloned());
+        node.set_place(Place::Directory(merged.collect()));
+        Ok(fd)
+    }
+
+    /// Makes an empty copy of the directory `top` under `name` of `above`.
+    pub(super) fn copy_dir_into(
+        &self,
+        top: &Part,
+        above: &OwnedFd,
+        name: &[u8],
+        writable: &Writable,
+    ) -> Result<(Arc<OwnedFd>, RawStat)> {
+        let staged = writable.staged_name();
+        let to = At {
+            dir: &writable.work,
+            name: &staged,
+        };
+        let made = || -> Result<(Arc<OwnedFd>, RawStat)> {
+            let fd = copy_dir(&top.fd, to, self.namespace)?;
+            let original = fdio::stat_fd(&top.fd)?;
+            let raw = fdio::stat_fd(&fd)?;
+            let number = self.table.numbers.of((top.layer(), original.inode()));
+            self.table.numbers.alias(raw.inode(), number);
+            keeping_mtime(above, || {
+                rustix::fs::renameat(&writable.work, &staged, above, name)
+            })?;
+            Ok((Arc::new(fd), raw))
+        };
+        made().inspect_err(|_| writable.discard(&staged))
+    }
+}
+
+impl Writable {
+    /// Removes what was made in the work directory, if it is still there.
+    pub(super) fn discard(&self, staged: &[u8]) {
+        if let Err(error) = remove::remove_tree(&self.work, staged) {
+            tracing::warn!(%error, "cannot remove what a step does not need");
+        }
+    }
+}
+
+/// Changes a directory in a way that the view does not show, so its time must not tell either.
+pub(super) fn keeping_mtime<T>(dir: &OwnedFd, change: impl FnOnce() -> Result<T>) -> Result<T> {
+    let before = fdio::stat_fd(dir)?;
+    let changed = change()?;
+    metadata::set_mtime(&dir, before.mtime_ns())?;
+    Ok(changed)
+}

@@ -1,0 +1,336 @@
+//! Making and removing names.
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use lamina_types::FileKind;
+use rustix::fs::AtFlags;
+use rustix::fs::FileType;
+use rustix::fs::Gid;
+use rustix::fs::Mode;
+use rustix::fs::OFlags;
+use rustix::fs::RenameFlags;
+use rustix::fs::Uid;
+use rustix::io::Errno;
+use rustix::io::Result;
+
+use super::caller::Caller;
+use super::copy_up::Data;
+use super::node::Name;
+use super::node::Node;
+use super::node::Place;
+use super::node::lower_of;
+use super::open::OpenFile;
+use super::overlay::Change;
+use super::overlay::Overlay;
+use super::overlay::Writable;
+use super::table::Arrival;
+use crate::fdio;
+use crate::fdio::RawStat;
+use crate::metadata;
+use crate::remove;
+use crate::tree::Found;
+use crate::tree::Part;
+use crate::tree::find;
+use crate::tree::read_merged;
+use crate::upper::At;
+use crate::upper::make_whiteout;
+use crate::xattrs::Target;
+
+/// A node and what it is like now.
+pub(super) type Described = (Arc<Node>, RawStat);
+
+/// Where an entry is to be made.
+pub(super) struct NewName<'a> {
+    pub(super) parent: &'a Arc<Node>,
+    pub(super) name: &'a [u8],
+}
+
+/// What is wanted of a new entry.
+#[derive(Clone, Copy)]
+pub(super) struct NewEntry {
+    pub(super) mode: u32,
+    pub(super) caller: Caller,
+}
+
+/// What stood in the way of a new entry.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Replaced {
+    Nothing,
+    Whiteout,
+}
+
+impl Overlay {
+    /// Makes a regular file, open for one handle.
+    pub(super) fn create(&self, at: &NewName<'_>, new: NewEntry) -> Result<Described> {
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL;
+        let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let change = self.change()?;
+        let above = self.ensure_upper(at.parent, change.writable)?;
+        let _busy = at.parent.lock_busy();
+        let (fd, _) = make(&above, at.name, |to| {
+            rustix::fs::openat(to.dir, to.name, flags, raw_mode(new.mode))
+        })?;
+        finish(&fd, FileKind::File, &above, new, &change)?;
+        let raw = fdio::stat_fd(&fd)?;
+        let node = self.arrived(at, &raw, Place::File(None));
+        node.state().open = Some(OpenFile::new(fd, true));
+        Ok((node, raw))
+    }
+
+    /// Makes a directory.
+    pub(super) fn make_dir(&self, at: &NewName<'_>, new: NewEntry) -> Result<Described> {
+        let change = self.change()?;
+        let above = self.ensure_upper(at.parent, change.writable)?;
+        let _busy = at.parent.lock_busy();
+        let ((), replaced) = make(&above, at.name, |to| {
+            rustix::fs::mkdirat(to.dir, to.name, raw_mode(new.mode))
+        })?;
+        let fd = fdio::open_dir(&above, at.name)?;
+        finish(&fd, FileKind::Directory, &above, new, &change)?;
+        if replaced == Replaced::Whiteout {
+            self.make_opaque(&fd)?;
+        }
+        let raw = fdio::stat_fd(&fd)?;
+        let part = Part::upper(Arc::new(fd), self.namespace);
+        Ok((self.arrived(at, &raw, Place::Directory(Arc::new([part]))), raw))
+    }
+
+    /// Hides what lies below a directory of the upper.
+    pub(super) fn make_opaque(&self, dir: &OwnedFd) -> Result<()> {
+        let opaque = self.namespace.opaque();
+        Target::opened(dir).set(opaque.as_bytes(), b"y")
+    }
+
+    /// Makes a symlink.
+    pub(super) fn symlink(
+        &self,
+        at: &NewName<'_>,
+        target: &[u8],
+        caller: Caller,
+    ) -> Result<Described> {
+        let new = NewEntry { mode: 0o777, caller };
+        self.make_other(at, new, FileKind::Symlink, |to| {
+            rustix::fs::symlinkat(target, to.dir, to.name)
+        })
+    }
+
+    /// Makes a regular file that is not opened, a fifo, a socket or a device.
+    ///
+    /// A character device 0:0 would be a whiteout: `EPERM`, as the kernel's overlay says.
+    pub(super) fn make_node(
+        &self,
+        at: &NewName<'_>,
+        new: NewEntry,
+        kind: FileType,
+        device: u64,
+    ) -> Result<Described> {
+        if kind == FileType::CharacterDevice && device == 0 {
+            return Err(Errno::PERM);
+        }
+        // The kind matters only to what is done after this.
+        self.make_other(at, new, FileKind::File, |to| {
+            rustix::fs::mknodat(to.dir, to.name, kind, raw_mode(new.mode), device)
+        })
+    }
+
+    fn make_other(
+        &self,
+        at: &NewName<'_>,
+        new: NewEntry,
+        kind: FileKind,
+        entry: impl Fn(At<'_>) -> Result<()>,
+    ) -> Result<Described> {
+        let change = self.change()?;
+        let above = self.ensure_upper(at.parent, change.writable)?;
+        let _busy = at.parent.lock_busy();
+        make(&above, at.name, entry)?;
+        let fd = fdio::open_path(&above, at.name)?;
+        finish(&fd, kind, &above, new, &change)?;
+        let raw = fdio::stat_fd(&fd)?;
+        Ok((self.arrived(at, &raw, Place::File(None)), raw))
+    }
+
+    /// Makes one more name for a file.
+    pub(super) fn link(
+        &self,
+        node: &Arc<Node>,
+        at: &NewName<'_>,
+        caller: Caller,
+    ) -> Result<RawStat> {
+        self.copy_up(node, Data::Kept, caller)?;
+        let change = self.change()?;
+        let above = self.ensure_upper(at.parent, change.writable)?;
+        let _busy = at.parent.lock_busy();
+        let (part, name) = self.holder(node)?;
+        make(&above, at.name, |to| {
+            rustix::fs::linkat(&part.fd, &name, to.dir, to.name, AtFlags::empty())
+        })?;
+        let raw = fdio::stat_at(&above, at.name)?.ok_or(Errno::IO)?;
+        // The kernel counts a reference for the reply.
+        self.arrived(at, &raw, Place::File(None));
+        Ok(raw)
+    }
+
+    fn arrived(&self, at: &NewName<'_>, raw: &RawStat, place: Place) -> Arc<Node> {
+        self.table.adopt(Arrival {
+            key: (None, raw.inode()),
+            kind: raw.kind(),
+            name: at.full(),
+            place,
+        })
+    }
+
+    /// Removes a name of anything but a directory.
+    pub(super) fn unlink(&self, at: &NewName<'_>) -> Result<()> {
+        let change = self.change()?;
+        let above = self.ensure_upper(at.parent, change.writable)?;
+        let _busy = at.parent.lock_busy();
+        let parts = at.parent.parts()?;
+        let Found::Other { part, raw } = find(&parts, at.name)?.ok_or(Errno::NOENT)? else {
+            return Err(Errno::ISDIR);
+        };
+        let hide = part.layer().is_some() || find(lower_of(&parts), at.name)?.is_some();
+        match (part.layer(), hide) {
+            (None, false) => rustix::fs::unlinkat(&above, at.name, AtFlags::empty())?,
+            (None, true) => change.writable.move_whiteout_to(&above, at.name)?,
+            (Some(_), _) => make_whiteout(&above, at.name)?,
+        }
+        self.departed(at, &part, raw);
+        Ok(())
+    }
+
+    /// Removes an empty directory.
+    pub(super) fn remove_dir(&self, at: &NewName<'_>) -> Result<()> {
+        let change = self.change()?;
+        let above = self.ensure_upper(at.parent, change.writable)?;
+        let _busy = at.parent.lock_busy();
+        let parts = at.parent.parts()?;
+        let Found::Directory(merged) = find(&parts, at.name)?.ok_or(Errno::NOENT)? else {
+            return Err(Errno::NOTDIR);
+        };
+        if !read_merged(&merged)?.is_empty() {
+            return Err(Errno::NOTEMPTY);
+        }
+        let top = merged.first().ok_or(Errno::IO)?;
+        let raw = fdio::stat_fd(&top.fd)?;
+        let hide = top.layer().is_some() || find(lower_of(&parts), at.name)?.is_some();
+        match (top.layer(), hide) {
+            // It may still hold whiteouts.
+            (None, false) => remove::remove_tree(&above, at.name)?,
+            (None, true) => change.writable.exchange_for_whiteout(&above, at.name)?,
+            (Some(_), _) => make_whiteout(&above, at.name)?,
+        }
+        self.departed(at, top, raw.without_names());
+        Ok(())
+    }
+
+    /// Notes that a name is gone of what `raw` described in `part`.
+    pub(super) fn departed(&self, at: &NewName<'_>, part: &Part, raw: RawStat) {
+        let key = (part.layer(), raw.inode());
+        let known = self.table.known(key);
+        let left = raw.with_one_name_less();
+        if part.layer().is_none() && left.nlink() == 0 {
+            self.table.numbers.forget(raw.inode());
+        }
+        if let Some(node) = known {
+            node.remove_name(&at.full(), left);
+        }
+    }
+}
+
+impl NewName<'_> {
+    pub(super) fn full(&self) -> Name {
+        Name {
+            parent: self.parent.ino,
+            name: self.name.to_vec(),
+        }
+    }
+}
+
+impl Writable {
+    /// Replaces a file of the upper by a whiteout in one step.
+    pub(super) fn move_whiteout_to(&self, dir: &OwnedFd, name: &[u8]) -> Result<()> {
+        let staged = self.staged_name();
+        make_whiteout(&self.work, &staged)?;
+        let moved = rustix::fs::renameat(&self.work, &staged, dir, name);
+        moved.inspect_err(|_| self.discard(&staged))
+    }
+
+    /// Replaces a directory of the upper, which shows nothing, by a whiteout.
+    fn exchange_for_whiteout(&self, dir: &OwnedFd, name: &[u8]) -> Result<()> {
+        let staged = self.staged_name();
+        make_whiteout(&self.work, &staged)?;
+        let flags = RenameFlags::EXCHANGE;
+        let moved = rustix::fs::renameat_with(&self.work, &staged, dir, name, flags);
+        self.discard(&staged);
+        match moved {
+            // The file system cannot.
+            Err(Errno::INVAL) => {
+                remove::remove_tree(dir, name)?;
+                make_whiteout(dir, name)
+            }
+            moved => moved,
+        }
+    }
+}
+
+/// Makes an entry by `entry`, which must fail with `EEXIST` if the upper has the name; a whiteout makes
+/// way for it. The kernel has just seen that the view has no such name.
+fn make<T>(
+    above: &OwnedFd,
+    name: &[u8],
+    entry: impl Fn(At<'_>) -> Result<T>,
+) -> Result<(T, Replaced)> {
+    let at = At { dir: above, name };
+    match entry(at) {
+        Err(Errno::EXIST) => {}
+        made => return Ok((made?, Replaced::Nothing)),
+    }
+    if !fdio::stat_at(above, name)?.is_some_and(|raw| raw.is_whiteout()) {
+        return Err(Errno::EXIST);
+    }
+    rustix::fs::unlinkat(above, name, AtFlags::empty())?;
+    match entry(at) {
+        Ok(made) => Ok((made, Replaced::Whiteout)),
+        Err(error) => {
+            make_whiteout(above, name)?;
+            Err(error)
+        }
+    }
+}
+
+/// Gives what was just made to the caller, with the mode that it asked for.
+fn finish(
+    fd: &OwnedFd,
+    kind: FileKind,
+    above: &OwnedFd,
+    new: NewEntry,
+    change: &Change<'_>,
+) -> Result<()> {
+    let (uid, gid) = (new.caller.uid, new.caller.gid);
+    let ourselves = (rustix::process::geteuid(), rustix::process::getegid());
+    let mut chowned = false;
+    if (ourselves.0.as_raw(), ourselves.1.as_raw()) != (uid, gid) {
+        // Below a set-group-id directory the host has already chosen the group.
+        let inherits = fdio::stat_fd(above)?.permissions() & 0o2000 != 0;
+        let gid = (!inherits).then(|| Gid::from_raw(gid));
+        let uid = Some(Uid::from_raw(uid));
+        rustix::fs::chownat(fd, "", uid, gid, AtFlags::EMPTY_PATH)?;
+        chowned = true;
+    }
+    let lost = new.mode & change.writable.umask != 0 || chowned && new.mode & 0o6000 != 0;
+    match kind {
+        FileKind::Symlink => Ok(()),
+        FileKind::Directory if lost => {
+            let inherited = fdio::stat_fd(fd)?.permissions() & 0o2000;
+            metadata::set_mode(fd, new.mode | inherited)
+        }
+        _ if lost => metadata::set_mode(fd, new.mode),
+        _ => Ok(()),
+    }
+}
+
+fn raw_mode(mode: u32) -> Mode {
+    Mode::from_raw_mode(mode & 0o7777)
+}

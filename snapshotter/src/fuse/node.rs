@@ -1,0 +1,158 @@
+//! What the kernel knows by number: one file or directory of the view.
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
+
+use lamina_types::FileKind;
+use lamina_types::LayerId;
+use rustix::io::Errno;
+use rustix::io::Result;
+
+use super::open::OpenFile;
+use crate::fdio::RawStat;
+use crate::tree::Part;
+
+/// A file or directory that the kernel holds, or did a moment ago.
+///
+/// Its number never changes, although the place where it is kept does: once, from a sealed layer to
+/// the upper.
+pub(super) struct Node {
+    pub(super) ino: u64,
+    pub(super) kind: FileKind,
+    /// Held while the upper's part of this directory changes, or while this file is copied up.
+    pub(super) busy: Mutex<()>,
+    state: Mutex<State>,
+}
+
+/// One name of a node: the number of the directory and the name there.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) struct Name {
+    pub(super) parent: u64,
+    pub(super) name: Vec<u8>,
+}
+
+/// Where a node is kept.
+#[derive(Clone)]
+pub(super) enum Place {
+    /// The directories that merge, topmost first.
+    Directory(Arc<[Part]>),
+    /// The layer that has the file; `None` for the upper.
+    File(Option<LayerId>),
+    /// Every name that was known is gone; what it was then.
+    Gone(RawStat),
+}
+
+/// What changes of a node.
+pub(super) struct State {
+    /// Those names that the kernel asked for.
+    pub(super) names: Vec<Name>,
+    pub(super) place: Place,
+    pub(super) open: Option<OpenFile>,
+}
+
+impl Node {
+    pub(super) fn new(ino: u64, kind: FileKind, names: Vec<Name>, place: Place) -> Self {
+        let open = None;
+        let state = State { names, place, open };
+        Self {
+            ino,
+            kind,
+            busy: Mutex::default(),
+            state: Mutex::new(state),
+        }
+    }
+
+    /// Locks what changes; nothing else may be locked while it is held.
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps others from changing the upper's part of this directory, or from copying this file up.
+    pub(super) fn lock_busy(&self) -> MutexGuard<'_, ()> {
+        self.busy.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn place(&self) -> Place {
+        self.state().place.clone()
+    }
+
+    pub(super) fn names(&self) -> Vec<Name> {
+        self.state().names.clone()
+    }
+
+    /// Returns a name of the node; `ENOENT` if it has none any more.
+    pub(super) fn any_name(&self) -> Result<Name> {
+        self.state().names.first().cloned().ok_or(Errno::NOENT)
+    }
+
+    /// Returns the directories that merge here, topmost first.
+    pub(super) fn parts(&self) -> Result<Arc<[Part]>> {
+        match &self.state().place {
+            Place::Directory(parts) => Ok(Arc::clone(parts)),
+            Place::File(_) => Err(Errno::NOTDIR),
+            Place::Gone(_) => Err(Errno::NOENT),
+        }
+    }
+
+    /// Returns the directory in the upper, if it is there.
+    pub(super) fn upper_fd(&self) -> Option<Arc<OwnedFd>> {
+        match &self.state().place {
+            Place::Directory(parts) => upper_of(parts),
+            _ => None,
+        }
+    }
+
+    /// Returns the descriptor through which the file is read and written while it is open.
+    pub(super) fn open_fd(&self) -> Option<Arc<OwnedFd>> {
+        let state = self.state();
+        state.open.as_ref().map(|open| Arc::clone(&open.fd))
+    }
+
+    pub(super) fn add_name(&self, name: Name) {
+        let mut state = self.state();
+        if !state.names.contains(&name) {
+            state.names.push(name);
+        }
+    }
+
+    /// Forgets one name; `left` is what remains of the file, for those who hold it without a name.
+    pub(super) fn remove_name(&self, name: &Name, left: RawStat) {
+        let mut state = self.state();
+        state.names.retain(|known| known != name);
+        if state.names.is_empty() {
+            state.place = Place::Gone(left);
+        }
+    }
+
+    pub(super) fn replace_name(&self, old: &Name, new: Name) {
+        let mut state = self.state();
+        state.names.retain(|known| *known != *old && *known != new);
+        state.names.push(new);
+    }
+
+    pub(super) fn set_place(&self, place: Place) {
+        self.state().place = place;
+    }
+
+    /// Says whether the file is (only) in a sealed layer.
+    pub(super) fn is_in_lower(&self) -> bool {
+        matches!(self.state().place, Place::File(Some(_)))
+    }
+}
+
+/// Returns the topmost of merged directories if it is the upper's.
+pub(super) fn upper_of(parts: &[Part]) -> Option<Arc<OwnedFd>> {
+    let top = parts.first().filter(|part| part.layer().is_none());
+    top.map(|part| Arc::clone(&part.fd))
+}
+
+/// Returns those of merged directories that are in sealed layers.
+pub(super) fn lower_of(parts: &[Part]) -> &[Part] {
+    match parts.split_first() {
+        Some((top, lower)) if top.layer().is_none() => lower,
+        _ => parts,
+    }
+}

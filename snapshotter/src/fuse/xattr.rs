@@ -1,0 +1,75 @@
+//! Extended attributes of nodes.
+//!
+//! Those of this overlay are never shown. Those that an overlay *inside* a step sets have the same
+//! names; they are kept under escaped names, as the kernel's overlay does it.
+
+use std::sync::Arc;
+
+use rustix::fs::XattrFlags;
+use rustix::io::Errno;
+use rustix::io::Result;
+
+use super::caller::Caller;
+use super::copy_up::Data;
+use super::node::Node;
+use super::node::Place;
+use super::overlay::Overlay;
+use crate::xattrs::Target;
+
+impl Overlay {
+    /// Returns the value of an attribute; `ENODATA` if there is none.
+    pub(super) fn get_xattr(&self, node: &Node, name: &[u8]) -> Result<Vec<u8>> {
+        let kept = self.namespace.escape(name);
+        let value = self.with_target(node, |target| target.get(&kept))?;
+        value.ok_or(Errno::NODATA)
+    }
+
+    /// Returns the names of all attributes, each ended by a NUL.
+    pub(super) fn list_xattrs(&self, node: &Node) -> Result<Vec<u8>> {
+        let names = self.with_target(node, Target::list)?;
+        let shown = names.iter().filter_map(|name| self.namespace.unescape(name));
+        let mut packed = Vec::new();
+        for name in shown {
+            packed.extend_from_slice(&name);
+            packed.push(0);
+        }
+        Ok(packed)
+    }
+
+    /// Sets an attribute.
+    pub(super) fn set_xattr(
+        &self,
+        node: &Arc<Node>,
+        (name, value): (&[u8], &[u8]),
+        flags: XattrFlags,
+        caller: Caller,
+    ) -> Result<()> {
+        self.copy_up(node, Data::Kept, caller)?;
+        let kept = self.namespace.escape(name);
+        self.with_target(node, |target| target.set_with(&kept, value, flags))
+    }
+
+    /// Removes an attribute; `ENODATA` if there is none, without copying anything up.
+    pub(super) fn remove_xattr(
+        &self,
+        node: &Arc<Node>,
+        name: &[u8],
+        caller: Caller,
+    ) -> Result<()> {
+        self.get_xattr(node, name)?;
+        self.copy_up(node, Data::Kept, caller)?;
+        let kept = self.namespace.escape(name);
+        self.with_target(node, |target| target.remove_existing(&kept))
+    }
+
+    fn with_target<T>(&self, node: &Node, work: impl FnOnce(&Target) -> Result<T>) -> Result<T> {
+        if let Some(fd) = node.open_fd() {
+            return work(&Target::opened(&fd));
+        }
+        if let Place::Directory(parts) = node.place() {
+            return work(&Target::opened(&parts.first().ok_or(Errno::NOENT)?.fd));
+        }
+        let (part, name) = self.holder(node)?;
+        work(&Target::name(&part.fd, &name))
+    }
+}
