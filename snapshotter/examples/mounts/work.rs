@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::Read as _;
 use std::io::Write as _;
+use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::path::PathBuf;
@@ -65,7 +66,9 @@ impl Input {
     /// large file.
     fn layer(&self, store: &SnapshotStore) -> Outcome<LayerStack> {
         let active = store.prepare(&LayerStack::empty())?;
-        let root = PathBuf::from(format!("/proc/self/fd/{}", raw(active.upper_dir())));
+        // A path for other programs too.
+        let (process, number) = (std::process::id(), active.upper_dir().as_raw_fd());
+        let root = PathBuf::from(format!("/proc/{process}/fd/{number}"));
         unpack(&self.tar, &root)?;
         let repository = root.join("repository");
         std::fs::create_dir(&repository)?;
@@ -82,10 +85,6 @@ impl Input {
         }
         Ok(LayerStack::new([active.commit(&CancelToken::new())?]))
     }
-}
-
-fn raw(fd: &std::os::fd::OwnedFd) -> i32 {
-    std::os::fd::AsRawFd::as_raw_fd(fd)
 }
 
 fn run(command: &mut Command) -> Outcome<()> {
