@@ -76,6 +76,7 @@ impl Overlay {
         let on_host = u32::try_from(raw.nlink()).unwrap_or(u32::MAX);
         match node.place() {
             Place::Directory(parts) if parts.len() > 1 => 1,
+            Place::Closed(layers) if layers.len() > 1 => 1,
             Place::File(Some(layer)) if on_host > 1 => self.names_in(layer, raw),
             _ => on_host,
         }
@@ -105,7 +106,7 @@ impl Overlay {
         fdio::stat_fd(&fd)
     }
 
-    fn truncate(&self, node: &Node, size: u64, caller: Caller) -> Result<()> {
+    fn truncate(&self, node: &Arc<Node>, size: u64, caller: Caller) -> Result<()> {
         let fd = self.data_fd(node, true)?;
         rustix::fs::ftruncate(&fd, size)?;
         match caller.uid {

@@ -12,8 +12,8 @@ use super::caller::Caller;
 use super::copy_up::Data;
 use super::copy_up::keeping_mtime;
 use super::node::Node;
-use super::node::Place;
 use super::node::lower_of;
+use super::node::upper_of;
 use super::numbers::Key;
 use super::overlay::Overlay;
 use super::overlay::Writable;
@@ -33,6 +33,8 @@ struct TreeCopy<'a> {
     /// Where files with several names were put first.
     linked: HashMap<Key, (Arc<OwnedFd>, Vec<u8>)>,
     todo: Vec<Pending>,
+    /// Directories of the tree that the kernel holds.
+    known: Vec<Arc<Node>>,
 }
 
 /// A directory that is in the upper and below which there is more to copy; opened late, since there may
@@ -57,20 +59,23 @@ impl Overlay {
     /// Nobody else may change names meanwhile.
     pub(super) fn copy_tree_up(
         &self,
-        node: &Node,
+        node: &Arc<Node>,
         writable: &Writable,
         caller: Caller,
     ) -> Result<()> {
+        let parts = self.parts(node)?;
+        let upper = upper_of(&parts).ok_or(Errno::IO)?;
         let mut copy = TreeCopy {
             overlay: self,
             writable,
             caller,
             linked: HashMap::new(),
             todo: Vec::new(),
+            known: vec![Arc::clone(node)],
         };
         copy.fill(&Merged {
-            upper: node.upper_fd().ok_or(Errno::IO)?,
-            lower: lower_of(&node.parts()?).into(),
+            upper: Arc::clone(&upper),
+            lower: lower_of(&parts).into(),
         })?;
         while let Some(pending) = copy.todo.pop() {
             caller.still_waits()?;
@@ -78,6 +83,9 @@ impl Overlay {
                 copy.fill(&merged)?;
             }
         }
+        // The mark hides all that lies below, also below the directories in it.
+        self.make_opaque(&upper)?;
+        copy.known.iter().for_each(|node| node.cut_lower());
         Ok(())
     }
 }
@@ -97,33 +105,35 @@ impl Pending {
 }
 
 impl TreeCopy<'_> {
-    /// Copies up what one directory shows and the upper does not have, and makes it opaque.
+    /// Copies up what one directory shows and the upper does not have.
     fn fill(&mut self, merged: &Merged) -> Result<()> {
-        let namespace = self.overlay.namespace;
-        let upper = Part::upper(Arc::clone(&merged.upper), namespace);
+        let upper = Part::upper(Arc::clone(&merged.upper), self.overlay.namespace);
         let parts: Vec<Part> = [upper].into_iter().chain(merged.lower.iter().cloned()).collect();
         keeping_mtime(&merged.upper, || {
             for shown in read_merged_kinds(&parts)? {
                 if shown.part > 0 {
                     self.copy(merged, &shown.name)?;
-                }
-                if shown.is_dir && shown.part == 0 && !self.is_opaque(merged, &shown.name)? {
-                    self.postpone(merged, shown.name);
+                } else if shown.is_dir {
+                    self.note_known((None, shown.inode));
+                    if !self.is_opaque(merged, &shown.name)? {
+                        self.postpone(merged, shown.name);
+                    }
                 }
             }
-            self.overlay.make_opaque(&merged.upper)
-        })?;
-        let raw = fdio::stat_fd(&merged.upper)?;
-        if let Some(node) = self.overlay.table.known((None, raw.inode())) {
-            let part = Part::upper(Arc::clone(&merged.upper), namespace);
-            node.set_place(Place::Directory(Arc::new([part])));
-        }
-        Ok(())
+            Ok(())
+        })
     }
 
     fn is_opaque(&self, merged: &Merged, name: &[u8]) -> Result<bool> {
         let child = fdio::open_dir(&merged.upper, name)?;
         crate::tree::is_opaque(&child, self.overlay.namespace)
+    }
+
+    /// Remembers a directory of the tree that the kernel holds.
+    fn note_known(&mut self, key: Key) -> Option<Arc<Node>> {
+        let node = self.overlay.table.known(key)?;
+        self.known.push(Arc::clone(&node));
+        Some(node)
     }
 
     fn postpone(&mut self, merged: &Merged, name: Vec<u8>) {
@@ -139,13 +149,22 @@ impl TreeCopy<'_> {
         match find(&merged.lower, name)?.ok_or(Errno::STALE)? {
             Found::Directory(parts) => {
                 let top = parts.first().ok_or(Errno::IO)?;
-                let overlay = self.overlay;
-                overlay.copy_dir_into(top, &merged.upper, name, self.writable)?;
+                self.copy_dir(merged, name, top)?;
                 self.postpone(merged, name.to_vec());
                 Ok(())
             }
             Found::Other { part, raw } => self.copy_file(merged, name, &part, &raw),
         }
+    }
+
+    fn copy_dir(&mut self, merged: &Merged, name: &[u8], top: &Part) -> Result<()> {
+        let key = (top.layer(), fdio::stat_fd(&top.fd)?.inode());
+        let overlay = self.overlay;
+        let fd = overlay.copy_dir_into(top, &merged.upper, name, self.writable)?;
+        if let Some(node) = self.note_known(key) {
+            node.add_upper(Part::upper(fd, overlay.namespace));
+        }
+        Ok(())
     }
 
     fn copy_file(

@@ -14,10 +14,10 @@ use super::caller::Caller;
 use super::node::Name;
 use super::node::Node;
 use super::node::Place;
+use super::node::upper_of;
 use super::overlay::Overlay;
 use super::overlay::Writable;
 use crate::fdio;
-use crate::fdio::RawStat;
 use crate::metadata;
 use crate::remove;
 use crate::tree::Part;
@@ -43,14 +43,14 @@ impl Overlay {
     pub(super) fn copy_up(&self, node: &Arc<Node>, data: Data, caller: Caller) -> Result<()> {
         self.writable()?;
         match node.place() {
-            Place::Directory(_) => {
+            Place::Directory(_) | Place::Closed(_) => {
                 let change = self.change()?;
                 return self.ensure_upper(node, change.writable).map(drop);
             }
             Place::File(None) => return Ok(()),
             Place::File(Some(_)) => {}
             // An open file of the upper lives on without a name.
-            Place::Gone(_) if node.open_fd().is_some() => return Ok(()),
+            Place::Gone(_) if node.is_open_in_upper() => return Ok(()),
             Place::Gone(_) => return Err(Errno::NOENT),
         }
         let _busy = node.lock_busy();
@@ -141,7 +141,7 @@ impl Overlay {
         let mut missing = Vec::new();
         let mut at = Arc::clone(dir);
         let mut above = loop {
-            if let Some(fd) = at.upper_fd() {
+            if let Some(fd) = upper_of(&self.parts(&at)?) {
                 break fd;
             }
             let name = at.any_name()?;
@@ -151,7 +151,7 @@ impl Overlay {
         };
         while let Some((node, parent, name)) = missing.pop() {
             let _busy = parent.lock_busy();
-            above = match node.upper_fd() {
+            above = match upper_of(&self.parts(&node)?) {
                 Some(fd) => fd,
                 None => self.copy_dir_up(&node, &name, &above, writable)?,
             };
@@ -161,18 +161,13 @@ impl Overlay {
 
     fn copy_dir_up(
         &self,
-        node: &Node,
+        node: &Arc<Node>,
         name: &Name,
         above: &OwnedFd,
         writable: &Writable,
     ) -> Result<Arc<OwnedFd>> {
-        let parts = node.parts()?;
-        let top = parts.first().ok_or(Errno::NOENT)?;
-        let (fd, raw) = self.copy_dir_into(top, above, &name.name, writable)?;
-        self.table.numbers.alias(raw.inode(), node.ino);
-        let upper = Part::upper(Arc::clone(&fd), self.namespace);
-        let merged = [upper].into_iter().chain(parts.iter().cloned());
-        node.set_place(Place::Directory(merged.collect()));
+        let fd = self.copy_dir_into(&self.top(node)?, above, &name.name, writable)?;
+        node.add_upper(Part::upper(Arc::clone(&fd), self.namespace));
         Ok(fd)
     }
 
@@ -183,22 +178,21 @@ impl Overlay {
         above: &OwnedFd,
         name: &[u8],
         writable: &Writable,
-    ) -> Result<(Arc<OwnedFd>, RawStat)> {
+    ) -> Result<Arc<OwnedFd>> {
         let staged = writable.staged_name();
         let to = At {
             dir: &writable.work,
             name: &staged,
         };
-        let made = || -> Result<(Arc<OwnedFd>, RawStat)> {
+        let made = || -> Result<Arc<OwnedFd>> {
             let fd = copy_dir(&top.fd, to, self.namespace)?;
-            let original = fdio::stat_fd(&top.fd)?;
-            let raw = fdio::stat_fd(&fd)?;
-            let number = self.table.numbers.of((top.layer(), original.inode()));
-            self.table.numbers.alias(raw.inode(), number);
+            let (original, copy) = (fdio::stat_fd(&top.fd)?, fdio::stat_fd(&fd)?);
+            let numbers = &self.table.numbers;
+            numbers.alias(copy.inode(), numbers.of((top.layer(), original.inode())));
             keeping_mtime(above, || {
                 rustix::fs::renameat(&writable.work, &staged, above, name)
             })?;
-            Ok((Arc::new(fd), raw))
+            Ok(Arc::new(fd))
         };
         made().inspect_err(|_| writable.discard(&staged))
     }

@@ -65,7 +65,7 @@ impl Overlay {
     /// Returns the listing of an open directory, taking it anew when it is read from the start.
     pub(super) fn listing(
         &self,
-        node: &Node,
+        node: &Arc<Node>,
         handle: u64,
         offset: u64,
     ) -> Result<Arc<[Listed]>> {
@@ -81,8 +81,8 @@ impl Overlay {
         Ok(taken)
     }
 
-    fn list(&self, node: &Node) -> Result<Vec<Listed>> {
-        let parts = match node.parts() {
+    fn list(&self, node: &Arc<Node>) -> Result<Vec<Listed>> {
+        let parts = match self.parts(node) {
             Ok(parts) => parts,
             // Removed while it is open: empty.
             Err(Errno::NOENT) => return Ok(Vec::new()),
@@ -103,26 +103,26 @@ impl Overlay {
     /// Returns that; a name that is gone by now is left out.
     pub(super) fn describe_listed(
         &self,
-        dir: &Node,
+        dir: &Arc<Node>,
         listed: &Listed,
         tell: impl FnOnce(&FileAttr) -> bool,
-    ) -> bool {
+    ) -> Result<bool> {
         if matches!(listed.name.as_slice(), b"." | b"..") {
             // The kernel takes no more than the number and the kind from these.
-            return tell(&FileAttr {
+            return Ok(tell(&FileAttr {
                 ino: INodeNo(listed.ino),
                 kind: listed.kind,
                 ..no_file()
-            });
+            }));
         }
-        let Ok(Some((node, raw))) = self.lookup(dir, &listed.name) else {
-            return false;
+        let Some((node, raw)) = self.lookup(dir, &listed.name)? else {
+            return Ok(false);
         };
         let full = tell(&self.attributes(&node, &raw));
         if full {
             self.table.forget(node.ino, 1);
         }
-        full
+        Ok(full)
     }
 
     fn parent_of(&self, node: &Node) -> u64 {

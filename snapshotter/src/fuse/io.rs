@@ -79,8 +79,8 @@ impl Overlay {
 
     /// Returns how full the file system of the upper is.
     pub(super) fn space(&self) -> Result<StatVfs> {
-        let parts = self.table.get(ROOT)?.parts()?;
-        rustix::fs::fstatvfs(&parts.first().ok_or(Errno::NOENT)?.fd)
+        let root = self.table.get(ROOT)?;
+        rustix::fs::fstatvfs(self.top(&root)?.fd)
     }
 }
 

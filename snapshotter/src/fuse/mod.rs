@@ -31,6 +31,7 @@ mod names;
 mod node;
 mod numbers;
 mod open;
+mod open_dirs;
 mod overlay;
 mod rename;
 mod session;

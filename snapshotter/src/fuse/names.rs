@@ -74,7 +74,7 @@ impl Overlay {
         finish(&fd, FileKind::File, &above, new, &change)?;
         let raw = fdio::stat_fd(&fd)?;
         let node = self.arrived(at, &raw, Place::File(None));
-        node.state().open = Some(OpenFile::new(fd, true));
+        node.state().open = Some(OpenFile::new(fd, true, false));
         Ok((node, raw))
     }
 
@@ -173,7 +173,7 @@ impl Overlay {
     }
 
     fn arrived(&self, at: &NewName<'_>, raw: &RawStat, place: Place) -> Arc<Node> {
-        self.table.adopt(Arrival {
+        self.adopt(Arrival {
             key: (None, raw.inode()),
             kind: raw.kind(),
             name: at.full(),
@@ -186,7 +186,7 @@ impl Overlay {
         let change = self.change()?;
         let above = self.ensure_upper(at.parent, change.writable)?;
         let _busy = at.parent.lock_busy();
-        let parts = at.parent.parts()?;
+        let parts = self.parts(at.parent)?;
         let Found::Other { part, raw } = find(&parts, at.name)?.ok_or(Errno::NOENT)? else {
             return Err(Errno::ISDIR);
         };
@@ -205,7 +205,7 @@ impl Overlay {
         let change = self.change()?;
         let above = self.ensure_upper(at.parent, change.writable)?;
         let _busy = at.parent.lock_busy();
-        let parts = at.parent.parts()?;
+        let parts = self.parts(at.parent)?;
         let Found::Directory(merged) = find(&parts, at.name)?.ok_or(Errno::NOENT)? else {
             return Err(Errno::NOTDIR);
         };

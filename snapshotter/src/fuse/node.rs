@@ -5,12 +5,15 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::PoisonError;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
 
 use lamina_types::FileKind;
 use lamina_types::LayerId;
 use rustix::io::Errno;
 use rustix::io::Result;
 
+use super::numbers::ROOT;
 use super::open::OpenFile;
 use crate::fdio::RawStat;
 use crate::tree::Part;
@@ -23,7 +26,9 @@ pub(super) struct Node {
     pub(super) ino: u64,
     pub(super) kind: FileKind,
     /// Held while the upper's part of this directory changes, or while this file is copied up.
-    pub(super) busy: Mutex<()>,
+    busy: Mutex<()>,
+    /// This directory was used since it was opened.
+    used: AtomicBool,
     state: Mutex<State>,
 }
 
@@ -39,6 +44,8 @@ pub(super) struct Name {
 pub(super) enum Place {
     /// The directories that merge, topmost first.
     Directory(Arc<[Part]>),
+    /// The layers (`None` for the upper) that have the directory, topmost first; not open at the moment.
+    Closed(Arc<[Option<LayerId>]>),
     /// The layer that has the file; `None` for the upper.
     File(Option<LayerId>),
     /// Every name that was known is gone; what it was then.
@@ -61,6 +68,7 @@ impl Node {
             ino,
             kind,
             busy: Mutex::default(),
+            used: AtomicBool::new(false),
             state: Mutex::new(state),
         }
     }
@@ -88,20 +96,89 @@ impl Node {
         self.state().names.first().cloned().ok_or(Errno::NOENT)
     }
 
-    /// Returns the directories that merge here, topmost first.
-    pub(super) fn parts(&self) -> Result<Arc<[Part]>> {
+    /// Returns the directories that merge here, topmost first, if they are open.
+    pub(super) fn open_parts(&self) -> Result<Option<Arc<[Part]>>> {
         match &self.state().place {
-            Place::Directory(parts) => Ok(Arc::clone(parts)),
+            Place::Directory(parts) => {
+                self.used.store(true, Ordering::Relaxed);
+                Ok(Some(Arc::clone(parts)))
+            }
+            Place::Closed(_) => Ok(None),
             Place::File(_) => Err(Errno::NOTDIR),
             Place::Gone(_) => Err(Errno::NOENT),
         }
     }
 
-    /// Returns the directory in the upper, if it is there.
-    pub(super) fn upper_fd(&self) -> Option<Arc<OwnedFd>> {
+    /// Says whether the directory was used since this was asked.
+    pub(super) fn take_used(&self) -> bool {
+        self.used.swap(false, Ordering::Relaxed)
+    }
+
+    /// Returns how many descriptors the directory keeps open.
+    pub(super) fn descriptors(&self) -> usize {
         match &self.state().place {
-            Place::Directory(parts) => upper_of(parts),
-            _ => None,
+            Place::Directory(parts) => parts.len(),
+            _ => 0,
+        }
+    }
+
+    /// Closes the directory; the root, which cannot be found by a name, stays open.
+    pub(super) fn close_dir(&self) {
+        let mut state = self.state();
+        if let Place::Directory(parts) = &state.place
+            && self.ino != ROOT
+        {
+            let layers = parts.iter().map(Part::layer).collect();
+            let closed = std::mem::replace(&mut state.place, Place::Closed(layers));
+            drop(state);
+            drop(closed);
+        }
+    }
+
+    /// Takes `parts` for a directory that was closed with these `layers`; returns what is open now.
+    pub(super) fn reopen_dir(
+        &self,
+        layers: &[Option<LayerId>],
+        parts: Arc<[Part]>,
+    ) -> Result<Arc<[Part]>> {
+        let mut state = self.state();
+        match &state.place {
+            Place::Directory(parts) => return Ok(Arc::clone(parts)),
+            Place::Closed(now) if **now == *layers => {}
+            // Copied up this very moment; whoever did that has it open.
+            Place::Closed(_) => return Ok(parts),
+            Place::File(_) | Place::Gone(_) => return Err(Errno::NOENT),
+        }
+        state.place = Place::Directory(Arc::clone(&parts));
+        Ok(parts)
+    }
+
+    /// Notes that the directory is in the upper now.
+    pub(super) fn add_upper(&self, upper: Part) {
+        let mut state = self.state();
+        match &state.place {
+            Place::Directory(parts) if upper_of(parts).is_none() => {
+                let merged = [upper].into_iter().chain(parts.iter().cloned());
+                state.place = Place::Directory(merged.collect());
+            }
+            Place::Closed(layers) if layers.first() != Some(&None) => {
+                let merged = [None].into_iter().chain(layers.iter().copied());
+                state.place = Place::Closed(merged.collect());
+            }
+            _ => {}
+        }
+    }
+
+    /// Notes that only the upper's part of the directory counts from now on.
+    pub(super) fn cut_lower(&self) {
+        let mut state = self.state();
+        match &state.place {
+            Place::Directory(parts) => {
+                let upper = parts.iter().filter(|part| part.layer().is_none());
+                state.place = Place::Directory(upper.cloned().collect());
+            }
+            Place::Closed(_) => state.place = Place::Closed(Arc::new([None])),
+            _ => {}
         }
     }
 
@@ -109,13 +186,6 @@ impl Node {
     pub(super) fn open_fd(&self) -> Option<Arc<OwnedFd>> {
         let state = self.state();
         state.open.as_ref().map(|open| Arc::clone(&open.fd))
-    }
-
-    pub(super) fn add_name(&self, name: Name) {
-        let mut state = self.state();
-        if !state.names.contains(&name) {
-            state.names.push(name);
-        }
     }
 
     /// Forgets one name; `left` is what remains of the file, for those who hold it without a name.
@@ -133,13 +203,15 @@ impl Node {
         state.names.push(new);
     }
 
-    pub(super) fn set_place(&self, place: Place) {
-        self.state().place = place;
-    }
-
     /// Says whether the file is (only) in a sealed layer.
     pub(super) fn is_in_lower(&self) -> bool {
         matches!(self.state().place, Place::File(Some(_)))
+    }
+
+    /// Says whether an open file lives on in the upper, whatever became of its names.
+    pub(super) fn is_open_in_upper(&self) -> bool {
+        let state = self.state();
+        state.open.as_ref().is_some_and(|open| !open.sealed)
     }
 }
 

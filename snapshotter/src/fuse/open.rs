@@ -22,12 +22,15 @@ use std::sync::atomic::Ordering;
 use fuser::BackingId;
 use rustix::fs::Mode;
 use rustix::fs::OFlags;
+use rustix::io::Errno;
 use rustix::io::Result;
 
 use super::caller::Caller;
 use super::copy_up::Data;
 use super::node::Node;
+use super::node::Place;
 use super::overlay::Overlay;
+use crate::fdio;
 
 /// Whether the kernel does the reading and writing itself.
 #[derive(Default)]
@@ -37,6 +40,8 @@ pub(super) struct IoMode(AtomicBool);
 pub(super) struct OpenFile {
     pub(super) fd: Arc<OwnedFd>,
     pub(super) writable: bool,
+    /// It is a file of a sealed layer, which must not change in any way.
+    pub(super) sealed: bool,
     handles: u32,
     backing: Option<Arc<BackingId>>,
     /// The kernel keeps pages for those who have it open.
@@ -64,10 +69,12 @@ impl IoMode {
 }
 
 impl OpenFile {
-    pub(super) fn new(fd: OwnedFd, writable: bool) -> Self {
+    /// Opens a file of the upper, or a `sealed` one, for the first handle.
+    pub(super) fn new(fd: OwnedFd, writable: bool, sealed: bool) -> Self {
         Self {
             fd: Arc::new(fd),
             writable,
+            sealed,
             handles: 1,
             backing: None,
             cached: false,
@@ -102,6 +109,7 @@ impl Overlay {
                 return Ok(Arc::clone(&open.fd));
             }
         }
+        let sealed = node.is_in_lower();
         let fd = self.open_data(node, writes)?;
         let mut state = node.state();
         match state.open.as_mut() {
@@ -114,7 +122,7 @@ impl Overlay {
                 Ok(Arc::clone(&open.fd))
             }
             None => {
-                let open = state.open.insert(OpenFile::new(fd, writes));
+                let open = state.open.insert(OpenFile::new(fd, writes, sealed));
                 Ok(Arc::clone(&open.fd))
             }
         }
@@ -122,11 +130,17 @@ impl Overlay {
 
     /// Opens the data of a file where it is; for writing also for reading, since the kernel fills up
     /// pages of which only a part is written.
-    pub(super) fn open_data(&self, node: &Node, writes: bool) -> Result<OwnedFd> {
-        let (part, name) = self.holder(node)?;
+    fn open_data(&self, node: &Node, writes: bool) -> Result<OwnedFd> {
         let access = if writes { OFlags::RDWR } else { OFlags::RDONLY };
-        let flags = access | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-        rustix::fs::openat(&part.fd, name, flags, Mode::empty())
+        let flags = access | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        if let Place::Gone(_) = node.place() {
+            // Opened once more by whoever has it open, through `/proc`.
+            let open = node.open_fd().filter(|_| node.is_open_in_upper());
+            let path = fdio::proc_path(&open.ok_or(Errno::NOENT)?);
+            return rustix::fs::open(path, flags, Mode::empty());
+        }
+        let (part, name) = self.holder(node)?;
+        rustix::fs::openat(&part.fd, name, flags | OFlags::NOFOLLOW, Mode::empty())
     }
 
     /// Returns the descriptor of an open file, or opens it for one use.
@@ -150,6 +164,7 @@ impl Overlay {
         let fd = self.open_data(node, false)?;
         if let Some(open) = node.state().open.as_mut() {
             open.fd = Arc::new(fd);
+            open.sealed = false;
             open.outdated = open.backing.is_some();
         }
         Ok(())
@@ -173,7 +188,7 @@ impl Overlay {
     /// host.
     pub(super) fn way(
         &self,
-        node: &Node,
+        node: &Arc<Node>,
         writes: bool,
         register: impl FnOnce(BorrowedFd<'_>) -> std::io::Result<BackingId>,
     ) -> Way {

@@ -9,6 +9,7 @@ use std::sync::RwLockWriteGuard;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 
+use lamina_types::FileKind;
 use rustix::io::Errno;
 use rustix::io::Result;
 
@@ -19,6 +20,7 @@ use super::node::Node;
 use super::node::Place;
 use super::numbers::Numbers;
 use super::open::IoMode;
+use super::open_dirs::OpenDirs;
 use super::table::Arrival;
 use super::table::Table;
 use crate::LayerStack;
@@ -38,6 +40,7 @@ pub(super) struct Overlay {
     pub(super) table: Table,
     pub(super) link_counts: LinkCounts,
     pub(super) listings: Listings,
+    pub(super) open_dirs: OpenDirs,
     pub(super) io_mode: IoMode,
     writable: Option<Writable>,
     /// Written to by renames, read by everything else that changes names.
@@ -94,6 +97,7 @@ impl Overlay {
             table: Table::new(Numbers::new(lower.ids()), Place::Directory(root)),
             link_counts: LinkCounts::new(lower.clone()),
             listings: Listings::default(),
+            open_dirs: OpenDirs::default(),
             io_mode: IoMode::default(),
             writable,
             topology: RwLock::default(),
@@ -127,16 +131,21 @@ impl Overlay {
     /// name.
     pub(super) fn lookup(
         &self,
-        parent: &Node,
+        parent: &Arc<Node>,
         name: &[u8],
     ) -> Result<Option<(Arc<Node>, RawStat)>> {
-        let parts = parent.parts()?;
-        let Some(found) = find(&parts, name)? else {
+        if !fdio::is_plain_name(name) {
+            return Err(Errno::INVAL);
+        }
+        // No rename may copy up what is found before it is in the table.
+        let topology = self.topology.read();
+        let _topology = topology.unwrap_or_else(PoisonError::into_inner);
+        let Some(found) = find(&self.parts(parent)?, name)? else {
             return Ok(None);
         };
         let (raw, arrival) = arrival(parent.ino, name, found)?;
         let layer = arrival.key.0;
-        let node = self.table.adopt(arrival);
+        let node = self.adopt(arrival);
         // Copied up since: what was found is no longer what counts.
         let raw = match (node.place(), layer) {
             (Place::File(None), Some(_)) => self.stat(&node)?,
@@ -145,18 +154,28 @@ impl Overlay {
         Ok(Some((node, raw)))
     }
 
+    /// Returns the node for what was found, and counts that the kernel is told of it.
+    pub(super) fn adopt(&self, arrival: Arrival) -> Arc<Node> {
+        let is_dir = arrival.kind == FileKind::Directory;
+        let node = self.table.adopt(arrival);
+        if is_dir {
+            self.open_dirs.note(&node);
+        }
+        node
+    }
+
     /// Returns the directory that holds a file, which is no directory, and its name there.
     pub(super) fn holder(&self, node: &Node) -> Result<(Part, Vec<u8>)> {
         let (layer, names) = {
             let state = node.state();
             match state.place {
                 Place::File(layer) => (layer, state.names.clone()),
-                Place::Directory(_) => return Err(Errno::ISDIR),
+                Place::Directory(_) | Place::Closed(_) => return Err(Errno::ISDIR),
                 Place::Gone(_) => return Err(Errno::NOENT),
             }
         };
         for Name { parent, name } in names {
-            let Ok(parts) = self.table.get(parent).and_then(|parent| parent.parts()) else {
+            let Ok(parts) = self.table.get(parent).and_then(|parent| self.parts(&parent)) else {
                 continue;
             };
             if let Some(part) = parts.iter().find(|part| part.layer() == layer) {
@@ -167,27 +186,32 @@ impl Overlay {
     }
 
     /// Describes a node as it is now.
-    pub(super) fn stat(&self, node: &Node) -> Result<RawStat> {
+    pub(super) fn stat(&self, node: &Arc<Node>) -> Result<RawStat> {
         if let Some(fd) = node.open_fd() {
             return fdio::stat_fd(fd);
         }
         match node.place() {
-            Place::Directory(parts) => fdio::stat_fd(&parts.first().ok_or(Errno::NOENT)?.fd),
             Place::Gone(left) => Ok(left),
             Place::File(_) => {
                 let (part, name) = self.holder(node)?;
                 fdio::stat_at(&part.fd, &name)?.ok_or(Errno::STALE)
             }
+            Place::Directory(_) | Place::Closed(_) => fdio::stat_fd(self.top(node)?.fd),
         }
     }
 
+    /// Returns the topmost of the directories that merge at `node`.
+    pub(super) fn top(&self, node: &Arc<Node>) -> Result<Part> {
+        self.parts(node)?.first().cloned().ok_or(Errno::NOENT)
+    }
+
     /// Opens a node for changes of its metadata, without any access to its data.
-    pub(super) fn path_fd(&self, node: &Node) -> Result<Arc<OwnedFd>> {
+    pub(super) fn path_fd(&self, node: &Arc<Node>) -> Result<Arc<OwnedFd>> {
         if let Some(fd) = node.open_fd() {
             return Ok(fd);
         }
-        if let Place::Directory(parts) = node.place() {
-            return Ok(Arc::clone(&parts.first().ok_or(Errno::NOENT)?.fd));
+        if node.kind == FileKind::Directory {
+            return Ok(self.top(node)?.fd);
         }
         let (part, name) = self.holder(node)?;
         fdio::open_path(&part.fd, &name).map(Arc::new)

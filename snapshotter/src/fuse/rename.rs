@@ -16,7 +16,6 @@ use super::caller::Caller;
 use super::copy_up::Data;
 use super::names::NewName;
 use super::node::Node;
-use super::node::Place;
 use super::node::lower_of;
 use super::overlay::Overlay;
 use super::overlay::Upheaval;
@@ -91,7 +90,7 @@ impl Overlay {
 
     fn end<'a>(&self, at: &'a NewName<'a>, upheaval: &Upheaval<'_>) -> Result<End<'a>> {
         let above = self.ensure_upper(at.parent, upheaval.writable)?;
-        let parts = at.parent.parts()?;
+        let parts = self.parts(at.parent)?;
         let covers = find(lower_of(&parts), at.name)?.is_some();
         let found = find(&parts, at.name)?;
         let found = found.map(|found| self.moved(at, found)).transpose()?;
@@ -109,7 +108,7 @@ impl Overlay {
             Found::Other { part, .. } => part.clone(),
         };
         let (raw, arrival) = arrival(at.parent.ino, at.name, found)?;
-        let node = self.table.adopt(arrival);
+        let node = self.adopt(arrival);
         Ok(Moved { node, part, raw })
     }
 
@@ -133,7 +132,10 @@ impl Overlay {
         if flags.contains(RenameFlags::NOREPLACE) && target.found.is_some() {
             return Err(Errno::EXIST);
         }
-        target.check_replaceable(moved)?;
+        if target.is_same_as(source) {
+            return Ok(());
+        }
+        self.check_replaceable(target, moved)?;
         self.replace(source, target, upheaval)?;
         if let Some(replaced) = &target.found {
             let raw = match replaced.raw.is_dir() {
@@ -144,6 +146,22 @@ impl Overlay {
         }
         moved.node.replace_name(&source.at.full(), target.at.full());
         Ok(())
+    }
+
+    /// Checks that what is at `target` may be replaced by `moved`.
+    fn check_replaceable(&self, target: &End<'_>, moved: &Moved) -> Result<()> {
+        let Some(replaced) = &target.found else {
+            return Ok(());
+        };
+        match (moved.raw.is_dir(), replaced.raw.is_dir()) {
+            (true, false) => Err(Errno::NOTDIR),
+            (false, true) => Err(Errno::ISDIR),
+            (false, false) => Ok(()),
+            (true, true) => match read_merged(&self.parts(&replaced.node)?)?.is_empty() {
+                true => Ok(()),
+                false => Err(Errno::NOTEMPTY),
+            },
+        }
     }
 
     /// Brings what is at `end` into the upper, with everything below it, ready to stand at `other`.
@@ -162,7 +180,7 @@ impl Overlay {
             };
         }
         let fd = self.ensure_upper(&moved.node, upheaval.writable)?;
-        if !lower_of(&moved.node.parts()?).is_empty() {
+        if !lower_of(&self.parts(&moved.node)?).is_empty() {
             self.copy_tree_up(&moved.node, upheaval.writable, caller)?;
         } else if other.covers {
             self.make_opaque(&fd)?;
@@ -202,20 +220,10 @@ impl End<'_> {
         Ok(fdio::stat_at(&self.above, self.at.name)?.is_some())
     }
 
-    /// Checks that what is here may be replaced by `moved`.
-    fn check_replaceable(&self, moved: &Moved) -> Result<()> {
-        let Some(replaced) = &self.found else {
-            return Ok(());
-        };
-        match (moved.raw.is_dir(), replaced.raw.is_dir()) {
-            (true, false) => Err(Errno::NOTDIR),
-            (false, true) => Err(Errno::ISDIR),
-            (false, false) => Ok(()),
-            (true, true) => match replaced.node.place() {
-                Place::Directory(parts) if read_merged(&parts)?.is_empty() => Ok(()),
-                _ => Err(Errno::NOTEMPTY),
-            },
-        }
+    /// Says whether both ends are names of one file: then nothing is to be done.
+    fn is_same_as(&self, other: &Self) -> bool {
+        let number = |end: &Self| end.found.as_ref().map(|moved| moved.node.ino);
+        number(self).is_some() && number(self) == number(other)
     }
 
     fn move_to(&self, target: &Self) -> Result<()> {

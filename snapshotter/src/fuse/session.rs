@@ -94,7 +94,7 @@ impl fuser::Filesystem for OverlayFs {
 
     fn lookup(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
         self.serve(|fs| {
-            let found = || fs.lookup(&*fs.node(parent)?, name.as_bytes());
+            let found = || fs.lookup(&fs.node(parent)?, name.as_bytes());
             answer!(reply, found(), found => match found {
                 Some((node, raw)) => reply_entry(reply, fs, &node, &raw),
                 None => reply.entry(&FOREVER, &attr::no_file(), GENERATION),
@@ -423,7 +423,7 @@ impl fuser::Filesystem for OverlayFs {
         mut reply: ReplyDirectory,
     ) {
         self.serve(|fs| {
-            let listing = || fs.listing(&*fs.node(ino)?, handle.0, offset);
+            let listing = || fs.listing(&fs.node(ino)?, handle.0, offset);
             answer!(reply, listing(), listing => {
                 for (next, listed) in (1..).zip(listing.iter()).skip(to_index(offset)) {
                     let name = OsStr::from_bytes(&listed.name);
@@ -450,13 +450,18 @@ impl fuser::Filesystem for OverlayFs {
                 Ok((fs.listing(&node, handle.0, offset)?, node))
             };
             answer!(reply, listing(), (listing, node) => {
+                let mut told = false;
                 for (next, listed) in (1..).zip(listing.iter()).skip(to_index(offset)) {
                     let full = fs.describe_listed(&node, listed, |attr| {
                         let (ino, name) = (attr.ino, OsStr::from_bytes(&listed.name));
                         reply.add(ino, next, name, &FOREVER, attr, GENERATION)
                     });
-                    if full {
-                        break;
+                    match full {
+                        Ok(false) => told = true,
+                        // What was told counts; the kernel will ask for this one again.
+                        Err(_) if told => break,
+                        Err(error) => return reply.error(number(error)),
+                        Ok(true) => break,
                     }
                 }
                 reply.ok();
@@ -517,14 +522,14 @@ impl fuser::Filesystem for OverlayFs {
 
     fn getxattr(&self, _: &Request, ino: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
         self.serve(|fs| {
-            let value = || fs.get_xattr(&*fs.node(ino)?, name.as_bytes());
+            let value = || fs.get_xattr(&fs.node(ino)?, name.as_bytes());
             answer!(reply, value(), value => reply_sized(reply, &value, size));
         });
     }
 
     fn listxattr(&self, _: &Request, ino: INodeNo, size: u32, reply: ReplyXattr) {
         self.serve(|fs| {
-            let names = || fs.list_xattrs(&*fs.node(ino)?);
+            let names = || fs.list_xattrs(&fs.node(ino)?);
             answer!(reply, names(), names => reply_sized(reply, &names, size));
         });
     }

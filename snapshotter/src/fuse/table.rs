@@ -116,12 +116,6 @@ impl Table {
             drop(gone);
         }
     }
-
-    /// Returns how many nodes there are.
-    #[cfg(test)]
-    pub(super) fn len(&self) -> usize {
-        (0..SHARDS as u64).map(|shard| self.lock(shard).len()).sum()
-    }
 }
 
 impl Slot {

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use lamina_types::FileKind;
 use rustix::fs::XattrFlags;
 use rustix::io::Errno;
 use rustix::io::Result;
@@ -12,20 +13,19 @@ use rustix::io::Result;
 use super::caller::Caller;
 use super::copy_up::Data;
 use super::node::Node;
-use super::node::Place;
 use super::overlay::Overlay;
 use crate::xattrs::Target;
 
 impl Overlay {
     /// Returns the value of an attribute; `ENODATA` if there is none.
-    pub(super) fn get_xattr(&self, node: &Node, name: &[u8]) -> Result<Vec<u8>> {
+    pub(super) fn get_xattr(&self, node: &Arc<Node>, name: &[u8]) -> Result<Vec<u8>> {
         let kept = self.namespace.escape(name);
         let value = self.with_target(node, |target| target.get(&kept))?;
         value.ok_or(Errno::NODATA)
     }
 
     /// Returns the names of all attributes, each ended by a NUL.
-    pub(super) fn list_xattrs(&self, node: &Node) -> Result<Vec<u8>> {
+    pub(super) fn list_xattrs(&self, node: &Arc<Node>) -> Result<Vec<u8>> {
         let names = self.with_target(node, Target::list)?;
         let shown = names.iter().filter_map(|name| self.namespace.unescape(name));
         let mut packed = Vec::new();
@@ -62,12 +62,12 @@ impl Overlay {
         self.with_target(node, |target| target.remove_existing(&kept))
     }
 
-    fn with_target<T>(&self, node: &Node, work: impl FnOnce(&Target) -> Result<T>) -> Result<T> {
+    fn with_target<T>(&self, node: &Arc<Node>, work: impl FnOnce(&Target) -> Result<T>) -> Result<T> {
         if let Some(fd) = node.open_fd() {
             return work(&Target::opened(&fd));
         }
-        if let Place::Directory(parts) = node.place() {
-            return work(&Target::opened(&parts.first().ok_or(Errno::NOENT)?.fd));
+        if node.kind == FileKind::Directory {
+            return work(&Target::opened(&self.top(node)?.fd));
         }
         let (part, name) = self.holder(node)?;
         work(&Target::name(&part.fd, &name))

@@ -49,7 +49,8 @@ impl Part {
         }
     }
 
-    fn with_fd(&self, fd: OwnedFd) -> Self {
+    /// Returns what is open behind `fd`, which is in the same layer.
+    pub(crate) fn with_fd(&self, fd: OwnedFd) -> Self {
         Self {
             fd: Arc::new(fd),
             source: self.source,
