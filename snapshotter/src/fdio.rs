@@ -363,7 +363,11 @@ mod tests {
             copy_data(&from, &to).unwrap();
             let (before, after) = (stat_fd(&from).unwrap(), stat_fd(&to).unwrap());
             assert_eq!(after.size(), size, "{pieces:?}");
-            assert_eq!(after.allocated_bytes(), before.allocated_bytes(), "{pieces:?}");
+            assert_eq!(
+                after.allocated_bytes(),
+                before.allocated_bytes(),
+                "{pieces:?}"
+            );
             for &piece in &pieces {
                 let mut data = [0; 3];
                 std::os::unix::fs::FileExt::read_exact_at(&to, &mut data, piece).unwrap();
@@ -379,6 +383,9 @@ mod tests {
         (&from).write_all(b"abc").unwrap();
         let stopped = copy_data_while(&from, &to, &|| Err(Errno::INTR));
         let reason = stopped.map_err(|error| error.raw_os_error());
-        assert!(matches!(reason, Ok(()) | Err(Some(libc::EINTR))), "{reason:?}");
+        assert!(
+            matches!(reason, Ok(()) | Err(Some(libc::EINTR))),
+            "{reason:?}"
+        );
     }
 }

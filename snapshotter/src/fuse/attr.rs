@@ -178,7 +178,8 @@ fn system_time((seconds, nanoseconds): Time) -> SystemTime {
         false => UNIX_EPOCH.checked_add(whole),
     };
     let part = Duration::from_nanos(nanoseconds.into());
-    time.and_then(|time| time.checked_add(part)).unwrap_or(UNIX_EPOCH)
+    time.and_then(|time| time.checked_add(part))
+        .unwrap_or(UNIX_EPOCH)
 }
 
 pub(super) fn file_type(kind: FileKind) -> FileType {
@@ -244,17 +245,29 @@ mod tests {
 
     #[test]
     fn times_survive_both_ways() {
-        for time in [(0, 0), (1, 5), (-1, 999_999_999), (-2, 800_000_000), (1 << 40, 1)] {
+        for time in [
+            (0, 0),
+            (1, 5),
+            (-1, 999_999_999),
+            (-2, 800_000_000),
+            (1 << 40, 1),
+        ] {
             let (seconds, nanoseconds) = time;
             let shown = system_time(time);
             let since = match shown.duration_since(UNIX_EPOCH) {
                 Ok(after) => i128::try_from(after.as_nanos()).unwrap(),
                 Err(before) => -i128::try_from(before.duration().as_nanos()).unwrap(),
             };
-            assert_eq!(since, i128::from(seconds) * 1_000_000_000 + i128::from(nanoseconds));
+            assert_eq!(
+                since,
+                i128::from(seconds) * 1_000_000_000 + i128::from(nanoseconds)
+            );
         }
         let given = UNIX_EPOCH - Duration::new(2, 800_000_000);
-        assert_eq!(requested_time(TimeOrNow::SpecificTime(given)), (-2, 800_000_000));
+        assert_eq!(
+            requested_time(TimeOrNow::SpecificTime(given)),
+            (-2, 800_000_000)
+        );
     }
 
     #[test]

@@ -51,7 +51,10 @@ mod tests {
         for (status, expected) in [
             ("Name:\tsh\nSigPnd:\t0000000000000100\nShdPnd:\t0\n", true),
             ("SigPnd:\t0\nShdPnd:\t0000000000000100\n", true),
-            ("SigPnd:\t0000000000004000\nShdPnd:\t0\nSigBlk:\t100\n", false),
+            (
+                "SigPnd:\t0000000000004000\nShdPnd:\t0\nSigBlk:\t100\n",
+                false,
+            ),
             ("SigPnd:\twhat\n", false),
             ("", false),
         ] {

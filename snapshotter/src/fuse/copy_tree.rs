@@ -108,7 +108,10 @@ impl TreeCopy<'_> {
     /// Copies up what one directory shows and the upper does not have.
     fn fill(&mut self, merged: &Merged) -> Result<()> {
         let upper = Part::upper(Arc::clone(&merged.upper), self.overlay.namespace);
-        let parts: Vec<Part> = [upper].into_iter().chain(merged.lower.iter().cloned()).collect();
+        let parts: Vec<Part> = [upper]
+            .into_iter()
+            .chain(merged.lower.iter().cloned())
+            .collect();
         keeping_mtime(&merged.upper, || {
             for shown in read_merged_kinds(&parts)? {
                 if shown.part > 0 {
@@ -176,8 +179,7 @@ impl TreeCopy<'_> {
     ) -> Result<()> {
         let key = (part.layer(), raw.inode());
         if let Some((dir, first)) = self.linked.get(&key) {
-            let linked =
-                rustix::fs::linkat(dir, first, &merged.upper, name, AtFlags::empty());
+            let linked = rustix::fs::linkat(dir, first, &merged.upper, name, AtFlags::empty());
             return existing_is_fine(linked);
         }
         let from = At {

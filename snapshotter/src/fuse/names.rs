@@ -93,7 +93,10 @@ impl Overlay {
         }
         let raw = fdio::stat_fd(&fd)?;
         let part = Part::upper(Arc::new(fd), self.namespace);
-        Ok((self.arrived(at, &raw, Place::Directory(Arc::new([part]))), raw))
+        Ok((
+            self.arrived(at, &raw, Place::Directory(Arc::new([part]))),
+            raw,
+        ))
     }
 
     /// Hides what lies below a directory of the upper.
@@ -109,7 +112,10 @@ impl Overlay {
         target: &[u8],
         caller: Caller,
     ) -> Result<Described> {
-        let new = NewEntry { mode: 0o777, caller };
+        let new = NewEntry {
+            mode: 0o777,
+            caller,
+        };
         self.make_other(at, new, FileKind::Symlink, |to| {
             rustix::fs::symlinkat(target, to.dir, to.name)
         })

@@ -66,9 +66,7 @@ impl Numbers {
         }
         let place = layer.map_or(Some(0), |layer| self.places.get(&layer).copied());
         match place {
-            Some(place) if inode >> INODE_BITS == 0 && inode > ROOT => {
-                place << INODE_BITS | inode
-            }
+            Some(place) if inode >> INODE_BITS == 0 && inode > ROOT => place << INODE_BITS | inode,
             _ => self.count(key),
         }
     }

@@ -195,7 +195,10 @@ impl Overlay {
         if !self.io_mode.passes_through() {
             return Way::Cached;
         }
-        let privileged = writes && self.stat(node).is_ok_and(|raw| raw.permissions() & 0o6000 != 0);
+        let privileged = writes
+            && self
+                .stat(node)
+                .is_ok_and(|raw| raw.permissions() & 0o6000 != 0);
         match node.state().open.as_mut() {
             Some(open) => open.choose(privileged, register),
             None => Way::Cached,

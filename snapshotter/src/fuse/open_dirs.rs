@@ -68,7 +68,9 @@ impl OpenDirs {
                 break;
             };
             match dir.upgrade().filter(|dir| !Arc::ptr_eq(dir, node)) {
-                Some(dir) if dir.take_used() => queue.dirs.push_back((Arc::downgrade(&dir), descriptors)),
+                Some(dir) if dir.take_used() => {
+                    queue.dirs.push_back((Arc::downgrade(&dir), descriptors))
+                }
                 Some(dir) => {
                     queue.descriptors -= descriptors;
                     dir.close_dir();

@@ -175,7 +175,11 @@ impl Overlay {
             }
         };
         for Name { parent, name } in names {
-            let Ok(parts) = self.table.get(parent).and_then(|parent| self.parts(&parent)) else {
+            let Ok(parts) = self
+                .table
+                .get(parent)
+                .and_then(|parent| self.parts(&parent))
+            else {
                 continue;
             };
             if let Some(part) = parts.iter().find(|part| part.layer() == layer) {

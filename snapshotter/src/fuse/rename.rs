@@ -198,11 +198,14 @@ impl Overlay {
         if let Some(hole) = &hole {
             make_whiteout(&writable.work, hole)?;
         }
-        let is_dir = source.found.as_ref().is_some_and(|moved| moved.raw.is_dir());
+        let is_dir = source
+            .found
+            .as_ref()
+            .is_some_and(|moved| moved.raw.is_dir());
         let moved = match is_dir && target.upper_has_it()? {
-            true => source.exchange_with(target).and_then(|()| {
-                Ok(remove::remove_tree(&source.above, source.at.name)?)
-            }),
+            true => source
+                .exchange_with(target)
+                .and_then(|()| Ok(remove::remove_tree(&source.above, source.at.name)?)),
             false => source.move_to(target),
         };
         let Some(hole) = hole else { return moved };

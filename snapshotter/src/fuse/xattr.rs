@@ -27,7 +27,9 @@ impl Overlay {
     /// Returns the names of all attributes, each ended by a NUL.
     pub(super) fn list_xattrs(&self, node: &Arc<Node>) -> Result<Vec<u8>> {
         let names = self.with_target(node, Target::list)?;
-        let shown = names.iter().filter_map(|name| self.namespace.unescape(name));
+        let shown = names
+            .iter()
+            .filter_map(|name| self.namespace.unescape(name));
         let mut packed = Vec::new();
         for name in shown {
             packed.extend_from_slice(&name);
@@ -50,19 +52,18 @@ impl Overlay {
     }
 
     /// Removes an attribute; `ENODATA` if there is none, without copying anything up.
-    pub(super) fn remove_xattr(
-        &self,
-        node: &Arc<Node>,
-        name: &[u8],
-        caller: Caller,
-    ) -> Result<()> {
+    pub(super) fn remove_xattr(&self, node: &Arc<Node>, name: &[u8], caller: Caller) -> Result<()> {
         self.get_xattr(node, name)?;
         self.copy_up(node, Data::Kept, caller)?;
         let kept = self.namespace.escape(name);
         self.with_target(node, |target| target.remove_existing(&kept))
     }
 
-    fn with_target<T>(&self, node: &Arc<Node>, work: impl FnOnce(&Target) -> Result<T>) -> Result<T> {
+    fn with_target<T>(
+        &self,
+        node: &Arc<Node>,
+        work: impl FnOnce(&Target) -> Result<T>,
+    ) -> Result<T> {
         if let Some(fd) = node.open_fd() {
             return work(&Target::opened(&fd));
         }

@@ -58,16 +58,20 @@ pub(crate) fn copy_entry(
     }
     let fd = fdio::open_path(to.dir, to.name)?;
     metadata::apply(&fd, stat.kind, &MetadataChange::all_of(&stat))?;
-    copy_escaped(&Target::name(from.dir, from.name), &Target::opened(&fd), rules.namespace)?;
-    Ok(metadata::set_times(&fd, Some(raw.atime()), Some(raw.mtime()))?)
+    copy_escaped(
+        &Target::name(from.dir, from.name),
+        &Target::opened(&fd),
+        rules.namespace,
+    )?;
+    Ok(metadata::set_times(
+        &fd,
+        Some(raw.atime()),
+        Some(raw.mtime()),
+    )?)
 }
 
 /// Makes an empty directory with the metadata of `from`, and opens it.
-pub(crate) fn copy_dir(
-    from: &OwnedFd,
-    to: At<'_>,
-    namespace: XattrNamespace,
-) -> Result<OwnedFd> {
+pub(crate) fn copy_dir(from: &OwnedFd, to: At<'_>, namespace: XattrNamespace) -> Result<OwnedFd> {
     let stat = metadata::stat_of_dir(from)?;
     rustix::fs::mkdirat(to.dir, to.name, Mode::from_raw_mode(0o700))?;
     let fd = fdio::open_dir_readable(to.dir, to.name)?;

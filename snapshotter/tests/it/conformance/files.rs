@@ -8,6 +8,8 @@ use std::io::SeekFrom;
 use std::io::Write as _;
 use std::os::unix::fs::FileExt as _;
 use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+use std::path::PathBuf;
 use std::process::Command;
 use std::process::Stdio;
 
@@ -21,7 +23,11 @@ use super::World;
 use crate::support::host_path;
 use crate::support::in_user_namespace;
 use crate::support::path;
+use crate::support::picture;
+use crate::support::picture::without_times;
+use crate::support::random::Random;
 use crate::support::skipped;
+use crate::support::stacks::random_stack;
 use crate::support::summary;
 use crate::support::write;
 
@@ -154,6 +160,50 @@ pub(super) fn names_of_one_file_stay_so(world: &World) {
     let one = fs::metadata(root.join("f")).unwrap();
     let two = fs::metadata(root.join("dir/link")).unwrap();
     assert_eq!((one.ino(), one.nlink()), (two.ino(), 2));
+}
+
+pub(super) fn directories_of_lower_layers_can_be_moved(world: &World) {
+    let mv = |root: &Path, from: &str, to: &str| {
+        // The program copies where the file system refuses, as the kernel's overlay does.
+        let status = Command::new("mv")
+            .args([from, to])
+            .current_dir(root)
+            .status();
+        assert!(status.unwrap().success(), "{from} to {to}");
+    };
+    for seed in 7000..7010 {
+        let lower = random_stack(&world.fixture, &mut Random::new(seed));
+        let lower = world.fixture.stack(&lower, |root| {
+            let top = root.make_dir(b"top", 0o755)?;
+            write(&top.make_dir(b"inner", 0o755)?, "f", "x")
+        });
+        let below = picture::of_tree(&lower.tree());
+        let stack = world.step(&lower, |mount| {
+            let number = number(&mount.fd);
+            let root = PathBuf::from(format!("/proc/{}/fd/{number}", std::process::id()));
+            let names: Vec<_> = below
+                .keys()
+                .filter(|name| name.matches('/').count() == 1)
+                .collect();
+            let names = names
+                .iter()
+                .map(|name| &name[1..])
+                .filter(|name| !name.is_empty());
+            for name in names {
+                // Once seen, so that the kernel knows it.
+                drop(picture::of_mount(&mount.fd));
+                mv(&root, name, "moved");
+                drop(picture::of_mount(&mount.fd));
+                mv(&root, "moved", name);
+            }
+            assert_eq!(
+                without_times(picture::of_mount(&mount.fd)),
+                without_times(below.clone())
+            );
+        });
+        let shown = without_times(picture::of_tree(&stack.tree()));
+        assert_eq!(shown, without_times(below), "seed {seed}");
+    }
 }
 
 pub(super) fn sparse_files_stay_sparse(world: &World) {

@@ -6,6 +6,7 @@
 mod files;
 mod links;
 mod stores;
+mod suites;
 mod trees;
 mod views;
 
@@ -35,7 +36,9 @@ macro_rules! mounter_suite {
                 files::locks_exclude_each_other,
                 links::a_mount_writes_to_copies,
                 links::layers_that_share_inodes_show_different_ones,
+                files::directories_of_lower_layers_can_be_moved,
                 stores::every_backend_reads_what_another_wrote,
+                suites::pjdfstest,
                 trees::an_active_layer_of_ours_shows_the_same_when_it_is_mounted,
                 trees::layers_of_different_stacks_merge,
                 trees::the_same_operations_give_the_same_tree_with_and_without_a_mount,
