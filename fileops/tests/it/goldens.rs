@@ -148,7 +148,7 @@ impl Report {
     }
 }
 
-fn load_ops() -> HashMap<String, Vec<u8>> {
+pub(crate) fn load_ops() -> HashMap<String, Vec<u8>> {
     let engine = base64::engine::general_purpose::STANDARD;
     let pair = |line: Value| {
         let digest = line["digest"].as_str().expect("a digest").to_owned();
@@ -158,7 +158,7 @@ fn load_ops() -> HashMap<String, Vec<u8>> {
     lines("ops.jsonl.zst").into_iter().map(pair).collect()
 }
 
-fn lines(name: &str) -> Vec<Value> {
+pub(crate) fn lines(name: &str) -> Vec<Value> {
     let path = format!("{}/../tests/goldens/{name}", env!("CARGO_MANIFEST_DIR"));
     let file = std::fs::File::open(&path).expect(&path);
     let mut text = String::new();
