@@ -12,6 +12,7 @@ use rustix::fs::Timespec;
 use rustix::fs::Timestamps;
 use rustix::fs::UTIME_OMIT;
 use rustix::fs::Uid;
+use rustix::io::Errno;
 use rustix::io::Result;
 
 use crate::fdio;
@@ -120,7 +121,12 @@ pub(crate) fn apply(fd: &impl AsFd, kind: FileKind, change: &MetadataChange) -> 
 
 /// Sets the twelve mode bits.
 pub(crate) fn set_mode(fd: &impl AsFd, mode: u32) -> Result<()> {
-    rustix::fs::chmod(fdio::proc_path(fd), Mode::from_raw_mode(mode & 0o7777))
+    let mode = Mode::from_raw_mode(mode & 0o7777);
+    match rustix::fs::fchmod(fd, mode) {
+        // For look-ups only: the object is reached by a path.
+        Err(Errno::BADF) => rustix::fs::chmod(fdio::proc_path(fd), mode),
+        set => set,
+    }
 }
 
 /// Sets the modification time and leaves the access time alone.
@@ -154,8 +160,13 @@ fn write_times(fd: &impl AsFd, last_access: Timespec, last_modification: Timespe
         last_access,
         last_modification,
     };
-    let path = fdio::proc_path(fd);
-    rustix::fs::utimensat(rustix::fs::CWD, path, &times, AtFlags::empty())
+    match rustix::fs::futimens(fd, &times) {
+        Err(Errno::BADF) => {
+            let path = fdio::proc_path(fd);
+            rustix::fs::utimensat(rustix::fs::CWD, path, &times, AtFlags::empty())
+        }
+        set => set,
+    }
 }
 
 /// Splits nanoseconds into what the kernel takes; what it cannot hold is clamped.

@@ -32,7 +32,7 @@ use crate::metadata::Time;
 const BLOCK_BYTES: u32 = 4096;
 
 /// Set-user-id and set-group-id.
-const SET_IDS: u32 = 0o6000;
+pub(super) const SET_IDS: u32 = 0o6000;
 
 /// What is to change of a node; `None` leaves it alone.
 #[derive(Default)]

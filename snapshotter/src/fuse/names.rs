@@ -75,6 +75,7 @@ impl Overlay {
         let raw = fdio::stat_fd(&fd)?;
         let node = self.arrived(at, &raw, Place::File(None));
         node.state().open = Some(OpenFile::new(fd, true, false));
+        node.note_plain();
         Ok((node, raw))
     }
 
@@ -315,9 +316,8 @@ fn finish(
     change: &Change<'_>,
 ) -> Result<()> {
     let (uid, gid) = (new.caller.uid, new.caller.gid);
-    let ourselves = (rustix::process::geteuid(), rustix::process::getegid());
     let mut chowned = false;
-    if (ourselves.0.as_raw(), ourselves.1.as_raw()) != (uid, gid) {
+    if change.writable.owner != (uid, gid) {
         // Below a set-group-id directory the host has already chosen the group.
         let inherits = fdio::stat_fd(above)?.permissions() & 0o2000 != 0;
         let gid = (!inherits).then(|| Gid::from_raw(gid));

@@ -29,6 +29,8 @@ pub(super) struct Node {
     busy: Mutex<()>,
     /// This directory was used since it was opened.
     used: AtomicBool,
+    /// The file was made here and nobody has set an attribute since.
+    plain: AtomicBool,
     state: Mutex<State>,
 }
 
@@ -69,6 +71,7 @@ impl Node {
             kind,
             busy: Mutex::default(),
             used: AtomicBool::new(false),
+            plain: AtomicBool::new(false),
             state: Mutex::new(state),
         }
     }
@@ -112,6 +115,21 @@ impl Node {
     /// Says whether the directory was used since this was asked.
     pub(super) fn take_used(&self) -> bool {
         self.used.swap(false, Ordering::Relaxed)
+    }
+
+    /// Notes that the file was just made.
+    pub(super) fn note_plain(&self) {
+        self.plain.store(true, Ordering::Release);
+    }
+
+    /// Notes that somebody sets an extended attribute.
+    pub(super) fn note_attributes(&self) {
+        self.plain.store(false, Ordering::Release);
+    }
+
+    /// Says whether the file has no extended attributes but those that the host gave it.
+    pub(super) fn is_plain(&self) -> bool {
+        self.plain.load(Ordering::Acquire)
     }
 
     /// Returns how many descriptors the directory keeps open.

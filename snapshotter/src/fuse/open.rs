@@ -25,6 +25,7 @@ use rustix::fs::OFlags;
 use rustix::io::Errno;
 use rustix::io::Result;
 
+use super::attr::SET_IDS;
 use super::caller::Caller;
 use super::copy_up::Data;
 use super::node::Node;
@@ -84,8 +85,9 @@ impl OpenFile {
 }
 
 impl Overlay {
-    /// Opens a regular file for one more handle.
-    pub(super) fn open(&self, node: &Arc<Node>, flags: OFlags, caller: Caller) -> Result<()> {
+    /// Opens a regular file for one more handle. Says whether the handle can write to a program that runs
+    /// with the rights of its owner.
+    pub(super) fn open(&self, node: &Arc<Node>, flags: OFlags, caller: Caller) -> Result<bool> {
         let truncate = flags.contains(OFlags::TRUNC);
         let writes = flags.intersects(OFlags::WRONLY | OFlags::RDWR) || truncate;
         if writes {
@@ -96,7 +98,8 @@ impl Overlay {
         if truncate {
             rustix::fs::ftruncate(&fd, 0).inspect_err(|_| self.release(node))?;
         }
-        Ok(())
+        let privileged = || fdio::stat_fd(&fd).is_ok_and(|raw| raw.permissions() & SET_IDS != 0);
+        Ok(writes && privileged())
     }
 
     fn open_shared(&self, node: &Arc<Node>, writes: bool) -> Result<Arc<OwnedFd>> {
@@ -184,21 +187,17 @@ impl Overlay {
         }
     }
 
-    /// Chooses the way for a handle that was just opened. `register` tells the kernel of a file on the
-    /// host.
+    /// Chooses the way for a handle that was just opened; `privileged` as [`Overlay::open`] says.
+    /// `register` tells the kernel of a file on the host.
     pub(super) fn way(
         &self,
-        node: &Arc<Node>,
-        writes: bool,
+        node: &Node,
+        privileged: bool,
         register: impl FnOnce(BorrowedFd<'_>) -> std::io::Result<BackingId>,
     ) -> Way {
         if !self.io_mode.passes_through() {
             return Way::Cached;
         }
-        let privileged = writes
-            && self
-                .stat(node)
-                .is_ok_and(|raw| raw.permissions() & 0o6000 != 0);
         match node.state().open.as_mut() {
             Some(open) => open.choose(privileged, register),
             None => Way::Cached,

@@ -53,6 +53,8 @@ pub(super) struct Writable {
     pub(super) work: OwnedFd,
     /// Permissions that the process takes away from what it makes.
     pub(super) umask: u32,
+    /// User and group that what it makes belongs to at first.
+    pub(super) owner: (u32, u32),
     staged: AtomicU64,
 }
 
@@ -70,9 +72,12 @@ pub(super) struct Upheaval<'a> {
 
 impl Writable {
     pub(super) fn new(work: OwnedFd, umask: u32) -> Self {
+        let user = rustix::process::geteuid().as_raw();
+        let group = rustix::process::getegid().as_raw();
         Self {
             work,
             umask,
+            owner: (user, group),
             staged: AtomicU64::new(0),
         }
     }

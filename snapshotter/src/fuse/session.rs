@@ -295,12 +295,12 @@ impl fuser::Filesystem for OverlayFs {
             let flags = open_flags(flags.0);
             let opened = || {
                 let node = fs.node(ino)?;
-                fs.open(&node, flags, caller(request))?;
-                Ok(node)
+                let privileged = fs.open(&node, flags, caller(request))?;
+                Ok((node, privileged))
             };
-            answer!(reply, opened(), node => {
+            answer!(reply, opened(), (node, privileged) => {
                 let handle = FileHandle(0);
-                match fs.way(&node, writes(flags), |fd| reply.open_backing(fd)) {
+                match fs.way(&node, privileged, |fd| reply.open_backing(fd)) {
                     Way::Through(id) => {
                         reply.opened_passthrough(handle, FopenFlags::empty(), &id);
                     }
@@ -328,7 +328,8 @@ impl fuser::Filesystem for OverlayFs {
             };
             answer!(reply, made(), (node, raw) => {
                 let (attr, handle) = (fs.attributes(&node, &raw), FileHandle(0));
-                match fs.way(&node, true, |fd| reply.open_backing(fd)) {
+                let privileged = raw.permissions() & attr::SET_IDS != 0;
+                match fs.way(&node, privileged, |fd| reply.open_backing(fd)) {
                     Way::Through(id) => {
                         let flags = FopenFlags::empty();
                         reply.created_passthrough(&FOREVER, &attr, GENERATION, handle, flags, &id);
@@ -633,10 +634,6 @@ fn direct() -> FopenFlags {
 
 fn open_flags(flags: i32) -> OFlags {
     OFlags::from_bits_retain(flags.cast_unsigned())
-}
-
-fn writes(flags: OFlags) -> bool {
-    flags.intersects(OFlags::WRONLY | OFlags::RDWR | OFlags::TRUNC)
 }
 
 fn new_entry(mode: u32, request: &Request) -> NewEntry {

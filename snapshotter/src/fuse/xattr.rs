@@ -16,9 +16,16 @@ use super::node::Node;
 use super::overlay::Overlay;
 use crate::xattrs::Target;
 
+/// What a program may do beyond its user.
+const CAPABILITY: &[u8] = b"security.capability";
+
 impl Overlay {
     /// Returns the value of an attribute; `ENODATA` if there is none.
     pub(super) fn get_xattr(&self, node: &Arc<Node>, name: &[u8]) -> Result<Vec<u8>> {
+        // The kernel asks for this at the first write to a file and at every change of its owner.
+        if node.is_plain() && name == CAPABILITY {
+            return Err(Errno::NODATA);
+        }
         let kept = self.namespace.escape(name);
         let value = self.with_target(node, |target| target.get(&kept))?;
         value.ok_or(Errno::NODATA)
@@ -47,6 +54,7 @@ impl Overlay {
         caller: Caller,
     ) -> Result<()> {
         self.copy_up(node, Data::Kept, caller)?;
+        node.note_attributes();
         let kept = self.namespace.escape(name);
         self.with_target(node, |target| target.set_with(&kept, value, flags))
     }
