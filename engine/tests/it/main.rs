@@ -12,6 +12,7 @@ mod goldens;
 #[path = "../../../llb/tests/it/harness.rs"]
 mod harness;
 mod history;
+mod mounts;
 mod ops;
 mod state;
 mod status;
@@ -90,6 +91,10 @@ const TESTS: &[Test] = &[
         usage::builds_are_collected_after,
     ),
     Test::new("worker::filters_choose", worker::filters_choose),
+    Test::new(
+        "mounts::slower_ones_are_announced",
+        mounts::slower_ones_are_announced,
+    ),
     Test::new("ops::goldens", ops::goldens),
     Test::new("cache::goldens", cache::goldens),
 ];
