@@ -99,6 +99,9 @@ impl Overlay {
         };
         self.copy_up(node, data, caller)?;
         if let Some(size) = change.size {
+            if node.is_outdated() {
+                return Err(self.part(node)?);
+            }
             self.truncate(node, size, caller)?;
         }
         let fd = self.path_fd(node)?;

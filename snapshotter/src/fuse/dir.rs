@@ -1,13 +1,11 @@
 //! Listing directories.
 //!
-//! A listing is taken when reading starts and kept for the handle, so positions in it stay valid
-//! whatever changes meanwhile.
+//! Directories are not opened, which saves two requests each time one is read. So a position in a listing
+//! must mean the same whenever it is taken: entries are in the order of a hash of their names, and an
+//! entry's position is its hash. Names that come and go move no others.
 
-use std::collections::HashMap;
+use std::hash::Hasher as _;
 use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::MutexGuard;
-use std::sync::PoisonError;
 
 use fuser::FileAttr;
 use fuser::FileType;
@@ -23,79 +21,84 @@ use crate::tree::Part;
 use crate::tree::Shown;
 use crate::tree::read_merged_kinds;
 
-/// Listings of open directories, by handle.
-#[derive(Default)]
-pub(super) struct Listings(Mutex<Handles>);
+/// Positions are positive numbers for programs.
+const POSITIONS: u64 = i64::MAX.unsigned_abs();
 
-#[derive(Default)]
-struct Handles {
-    next: u64,
-    open: HashMap<u64, Option<Arc<[Listed]>>>,
-}
+/// The first position that a name can have, after `.` and `..`.
+const FIRST: u64 = 3;
+
+/// What a directory shows, in the order of positions.
+pub(super) struct Listing(Vec<Listed>);
 
 /// One line of a listing.
 pub(super) struct Listed {
+    /// Its position.
+    pub(super) cookie: u64,
     pub(super) ino: u64,
     pub(super) kind: FileType,
     pub(super) name: Vec<u8>,
 }
 
-impl Listings {
-    fn lock(&self) -> MutexGuard<'_, Handles> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+impl Listing {
+    /// Puts `entries` in order. Should two names have one hash, the second gets the next position.
+    fn new(mut entries: Vec<Listed>) -> Self {
+        entries.sort_unstable_by(|a, b| (a.cookie, &a.name).cmp(&(b.cookie, &b.name)));
+        let mut last = 0;
+        for entry in &mut entries {
+            entry.cookie = entry.cookie.max(last + 1);
+            last = entry.cookie;
+        }
+        Self(entries)
     }
 
-    /// Opens a handle.
-    pub(super) fn open(&self) -> u64 {
-        let mut handles = self.lock();
-        handles.next += 1;
-        let handle = handles.next;
-        handles.open.insert(handle, None);
-        handle
-    }
-
-    /// Closes a handle.
-    pub(super) fn close(&self, handle: u64) {
-        let closed = self.lock().open.remove(&handle);
-        drop(closed);
+    /// Returns the lines after the position `offset`.
+    pub(super) fn after(&self, offset: u64) -> &[Listed] {
+        let start = self.0.partition_point(|listed| listed.cookie <= offset);
+        &self.0[start..]
     }
 }
 
+fn position(name: &[u8]) -> u64 {
+    // Always with the same keys.
+    let mut hasher = std::hash::DefaultHasher::new();
+    hasher.write(name);
+    // Room above for names with one hash.
+    (hasher.finish() & POSITIONS).clamp(FIRST, POSITIONS - (1 << 32))
+}
+
 impl Overlay {
-    /// Returns the listing of an open directory, taking it anew when it is read from the start.
-    pub(super) fn listing(
-        &self,
-        node: &Arc<Node>,
-        handle: u64,
-        offset: u64,
-    ) -> Result<Arc<[Listed]>> {
-        if offset > 0
-            && let Some(Some(kept)) = self.listings.lock().open.get(&handle)
-        {
-            return Ok(Arc::clone(kept));
-        }
-        let taken: Arc<[Listed]> = self.list(node)?.into();
-        if let Some(kept) = self.listings.lock().open.get_mut(&handle) {
-            *kept = Some(Arc::clone(&taken));
-        }
-        Ok(taken)
+    /// Returns the listing of a directory, taken when it was last read from the start; it is kept until
+    /// it was read to the end.
+    pub(super) fn listing(&self, node: &Arc<Node>, offset: u64) -> Result<Arc<Listing>> {
+        let kept = match offset {
+            0 => None,
+            _ => node.state().listing.clone(),
+        };
+        let listing = match kept {
+            Some(kept) => kept,
+            None => Arc::new(Listing::new(self.list(node)?)),
+        };
+        let at_end = listing.after(offset).is_empty();
+        node.state().listing = (!at_end).then(|| Arc::clone(&listing));
+        Ok(listing)
     }
 
     fn list(&self, node: &Arc<Node>) -> Result<Vec<Listed>> {
         let parts = match self.parts(node) {
             Ok(parts) => parts,
-            // Removed while it is open: empty.
+            // Removed while somebody is in it: empty.
             Err(Errno::NOENT) => return Ok(Vec::new()),
             Err(error) => return Err(error),
         };
-        let shown = read_merged_kinds(&parts)?;
-        let dots = [(node.ino, b".".as_slice()), (self.parent_of(node), b"..")];
-        let dots = dots.into_iter().map(|(ino, name)| Listed {
+        let dots = [(1, node.ino, "."), (2, self.parent_of(node), "..")];
+        let dots = dots.into_iter().map(|(cookie, ino, name)| Listed {
+            cookie,
             ino,
             kind: FileType::Directory,
-            name: name.to_vec(),
+            name: name.into(),
         });
-        let listed = shown.into_iter().map(|shown| self.listed(&parts, shown));
+        let shown = read_merged_kinds(&parts)?.into_iter();
+        let listed = shown.map(|shown| self.listed(&parts, shown));
         Ok(dots.chain(listed).collect())
     }
 
@@ -132,6 +135,7 @@ impl Overlay {
     fn listed(&self, parts: &[Part], shown: Shown) -> Listed {
         let layer = parts.get(shown.part).and_then(Part::layer);
         Listed {
+            cookie: position(&shown.name),
             ino: self.table.numbers.of((layer, shown.inode)),
             kind: kind_of(shown.hint),
             name: shown.name,
@@ -149,5 +153,40 @@ fn kind_of(hint: rustix::fs::FileType) -> FileType {
         rustix::fs::FileType::CharacterDevice => FileType::CharDevice,
         rustix::fs::FileType::BlockDevice => FileType::BlockDevice,
         _ => FileType::RegularFile,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn listed(cookie: u64, name: &str) -> Listed {
+        Listed {
+            cookie,
+            ino: 0,
+            kind: FileType::RegularFile,
+            name: name.into(),
+        }
+    }
+
+    #[test]
+    fn positions_are_distinct_and_read_on_from() {
+        let listing = Listing::new(vec![
+            listed(7, "b"),
+            listed(9, "c"),
+            listed(7, "a"),
+            listed(8, "d"),
+        ]);
+        let names = |offset| -> Vec<String> {
+            let lines = listing.after(offset).iter();
+            lines
+                .map(|line| String::from_utf8(line.name.clone()).unwrap())
+                .collect()
+        };
+        assert_eq!(names(0), ["a", "b", "d", "c"]);
+        assert_eq!(names(8), ["d", "c"]);
+        assert_eq!(names(10), Vec::<String>::new());
+        assert_eq!(position(b"name"), position(b"name"));
+        assert!(position(b"name") >= FIRST && position(b"name") < POSITIONS);
     }
 }

@@ -20,9 +20,9 @@ const WANTED: [InitFlags; 10] = [
     InitFlags::FUSE_HANDLE_KILLPRIV_V2,
     InitFlags::FUSE_MAX_PAGES,
     InitFlags::FUSE_NO_EXPORT_SUPPORT,
+    InitFlags::FUSE_NO_OPENDIR_SUPPORT,
     InitFlags::FUSE_PARALLEL_DIROPS,
     InitFlags::FUSE_READDIRPLUS_AUTO,
-    InitFlags::FUSE_DIRECT_IO_ALLOW_MMAP,
 ];
 
 /// Agrees on all that makes the mount faster and that the kernel has.
@@ -40,14 +40,11 @@ pub(super) fn negotiate(overlay: &Overlay, config: &mut KernelConfig) {
     } else {
         offer(config, InitFlags::FUSE_WRITEBACK_CACHE);
     }
-    // What the library or the kernel cannot do stays at its default.
-    for refused in [
-        config.set_max_write(REQUEST_BYTES).err(),
-        config.set_max_background(BACKGROUND).err().map(u32::from),
-    ] {
-        if let Some(limit) = refused {
-            tracing::debug!(limit, "the kernel grants less than was asked for");
-        }
+    // What the library or the kernel does not grant stays at its default.
+    let size = config.set_max_write(REQUEST_BYTES);
+    let background = config.set_max_background(BACKGROUND);
+    if let (Err(limit), _) | (_, Err(limit)) = (size, background.map_err(u32::from)) {
+        tracing::debug!(limit, "less is granted than was asked for");
     }
 }
 

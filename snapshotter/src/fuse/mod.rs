@@ -36,6 +36,7 @@ mod overlay;
 mod rename;
 mod session;
 mod table;
+mod words;
 mod xattr;
 
 use std::sync::Arc;

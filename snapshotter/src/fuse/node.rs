@@ -13,6 +13,7 @@ use lamina_types::LayerId;
 use rustix::io::Errno;
 use rustix::io::Result;
 
+use super::dir::Listing;
 use super::numbers::ROOT;
 use super::open::OpenFile;
 use crate::fdio::RawStat;
@@ -60,12 +61,18 @@ pub(super) struct State {
     pub(super) names: Vec<Name>,
     pub(super) place: Place,
     pub(super) open: Option<OpenFile>,
+    /// The listing that is being read.
+    pub(super) listing: Option<Arc<Listing>>,
 }
 
 impl Node {
     pub(super) fn new(ino: u64, kind: FileKind, names: Vec<Name>, place: Place) -> Self {
-        let open = None;
-        let state = State { names, place, open };
+        let state = State {
+            names,
+            place,
+            open: None,
+            listing: None,
+        };
         Self {
             ino,
             kind,

@@ -59,10 +59,10 @@ impl Numbers {
     /// Returns the number of a file.
     pub(super) fn of(&self, key: Key) -> u64 {
         let (layer, inode) = key;
-        if layer.is_none() || inode >> INODE_BITS != 0 {
-            if let Some(number) = self.other(key) {
-                return number;
-            }
+        if (layer.is_none() || inode >> INODE_BITS != 0)
+            && let Some(number) = self.other(key)
+        {
+            return number;
         }
         let place = layer.map_or(Some(0), |layer| self.places.get(&layer).copied());
         match place {

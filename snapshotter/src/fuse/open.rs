@@ -3,14 +3,17 @@
 //! All who have a file open share one descriptor, which the node holds, so a file that is copied up
 //! or loses its last name stays the same file for all of them.
 //!
-//! Data takes one of three ways:
+//! Data takes one of two ways:
 //!
 //! - *through*: the kernel reads and writes the file on the host itself (passthrough), where it grants
 //!   that, which is to root of the machine only;
-//! - *cached*: the kernel keeps pages and writes them back later, in large requests;
-//! - *direct*: every read and write is a request. Passthrough binds the kernel's inode to one file on
-//!   the host while it is open, so this is for those who open a file that was copied up while others
-//!   have the original open.
+//! - *cached*: the kernel keeps pages, and writes them back in large requests where it passes nothing
+//!   through.
+//!
+//! Passthrough binds the kernel's inode to one file on the host for as long as it is open. So who opens
+//! a file for writing that was copied up while others read the original cannot join them: the copy
+//! becomes a file of its own, with another number, and the kernel is told to look the name up again
+//! (`ESTALE`, upon which it does). The others go on reading the original, as on the kernel's overlay.
 
 use std::os::fd::AsFd as _;
 use std::os::fd::BorrowedFd;
@@ -32,6 +35,7 @@ use super::node::Node;
 use super::node::Place;
 use super::overlay::Overlay;
 use crate::fdio;
+use crate::fdio::RawStat;
 
 /// Whether the kernel does the reading and writing itself.
 #[derive(Default)]
@@ -47,14 +51,23 @@ pub(super) struct OpenFile {
     backing: Option<Arc<BackingId>>,
     /// The kernel keeps pages for those who have it open.
     cached: bool,
-    /// The kernel's reads go to a file that was copied up since.
+    /// The kernel reads the original of a file that was copied up since.
     outdated: bool,
+}
+
+/// What a handle is for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Access {
+    Reads,
+    Writes,
+    /// To a program that runs with the rights of its owner. It must lose them, which the kernel leaves out
+    /// when it passes writes through.
+    WritesPrivileged,
 }
 
 /// The way that data takes.
 pub(super) enum Way {
     Cached,
-    Direct,
     Through(Arc<BackingId>),
 }
 
@@ -85,21 +98,41 @@ impl OpenFile {
 }
 
 impl Overlay {
-    /// Opens a regular file for one more handle. Says whether the handle can write to a program that runs
-    /// with the rights of its owner.
-    pub(super) fn open(&self, node: &Arc<Node>, flags: OFlags, caller: Caller) -> Result<bool> {
+    /// Opens a regular file for one more handle. `ESTALE` makes the kernel look the name up again.
+    pub(super) fn open(&self, node: &Arc<Node>, flags: OFlags, caller: Caller) -> Result<Access> {
         let truncate = flags.contains(OFlags::TRUNC);
         let writes = flags.intersects(OFlags::WRONLY | OFlags::RDWR) || truncate;
-        if writes {
-            let data = if truncate { Data::Dropped } else { Data::Kept };
-            self.copy_up(node, data, caller)?;
+        if !writes {
+            return self.open_shared(node, false).map(|_| Access::Reads);
         }
-        let fd = self.open_shared(node, writes)?;
+        let data = if truncate { Data::Dropped } else { Data::Kept };
+        self.copy_up(node, data, caller)?;
+        let fd = self.open_shared(node, true)?;
+        let access = Access::to_write(&fdio::stat_fd(&fd)?);
+        if !node.joins(access) {
+            self.release(node);
+            return Err(self.part(node)?);
+        }
         if truncate {
             rustix::fs::ftruncate(&fd, 0).inspect_err(|_| self.release(node))?;
         }
-        let privileged = || fdio::stat_fd(&fd).is_ok_and(|raw| raw.permissions() & SET_IDS != 0);
-        Ok(writes && privileged())
+        Ok(access)
+    }
+
+    /// Makes what `node` names a file of its own, apart from those who have it open; returns the error
+    /// that makes the kernel find it.
+    pub(super) fn part(&self, node: &Node) -> Result<Errno> {
+        let raw = match node.open_fd() {
+            Some(fd) => fdio::stat_fd(fd)?,
+            None => return Ok(Errno::STALE),
+        };
+        let mut state = node.state();
+        if let Place::File(None) = state.place {
+            self.table.numbers.renumber((None, raw.inode()));
+            state.names.clear();
+            state.place = Place::Gone(raw);
+        }
+        Ok(Errno::STALE)
     }
 
     fn open_shared(&self, node: &Arc<Node>, writes: bool) -> Result<Arc<OwnedFd>> {
@@ -187,42 +220,66 @@ impl Overlay {
         }
     }
 
-    /// Chooses the way for a handle that was just opened; `privileged` as [`Overlay::open`] says.
-    /// `register` tells the kernel of a file on the host.
+    /// Chooses the way for a handle that was just opened. `register` tells the kernel of a file on the
+    /// host.
     pub(super) fn way(
         &self,
         node: &Node,
-        privileged: bool,
+        access: Access,
         register: impl FnOnce(BorrowedFd<'_>) -> std::io::Result<BackingId>,
     ) -> Way {
         if !self.io_mode.passes_through() {
             return Way::Cached;
         }
         match node.state().open.as_mut() {
-            Some(open) => open.choose(privileged, register),
+            Some(open) => open.choose(access, register),
             None => Way::Cached,
         }
     }
 }
 
+impl Access {
+    /// Says what it means to write to the file that `raw` describes.
+    pub(super) fn to_write(raw: &RawStat) -> Self {
+        match raw.permissions() & SET_IDS {
+            0 => Self::Writes,
+            _ => Self::WritesPrivileged,
+        }
+    }
+}
+
+impl Node {
+    /// Says whether a handle can go the way of those that are there.
+    fn joins(&self, access: Access) -> bool {
+        let state = self.state();
+        let bound = state.open.as_ref().filter(|open| open.backing.is_some());
+        bound.is_none_or(|open| match access {
+            Access::Reads => true,
+            Access::Writes => !open.outdated,
+            Access::WritesPrivileged => false,
+        })
+    }
+
+    /// Says whether the kernel reads the original of this file, which was copied up.
+    pub(super) fn is_outdated(&self) -> bool {
+        let state = self.state();
+        state.open.as_ref().is_some_and(|open| open.outdated)
+    }
+}
+
 impl OpenFile {
-    /// Chooses the way of one more handle, which must fit those of the others.
-    ///
-    /// A file that runs with the rights of its owner must lose them when it is written to, which the
-    /// kernel leaves out on the way through.
+    /// Chooses the way of one more handle, which must be that of the others.
     fn choose(
         &mut self,
-        privileged: bool,
+        access: Access,
         register: impl FnOnce(BorrowedFd<'_>) -> std::io::Result<BackingId>,
     ) -> Way {
-        match &self.backing {
-            Some(_) if privileged || self.outdated => return Way::Direct,
-            Some(backing) => return Way::Through(Arc::clone(backing)),
-            None if privileged || self.cached => {
-                self.cached = true;
-                return Way::Cached;
-            }
-            None => {}
+        if let Some(backing) = &self.backing {
+            return Way::Through(Arc::clone(backing));
+        }
+        if self.cached || access == Access::WritesPrivileged {
+            self.cached = true;
+            return Way::Cached;
         }
         match register(self.fd.as_fd()) {
             Ok(backing) => Way::Through(Arc::clone(self.backing.insert(Arc::new(backing)))),

@@ -13,7 +13,6 @@ use lamina_types::FileKind;
 use rustix::io::Errno;
 use rustix::io::Result;
 
-use super::dir::Listings;
 use super::link_counts::LinkCounts;
 use super::node::Name;
 use super::node::Node;
@@ -39,7 +38,6 @@ pub(super) struct Overlay {
     pub(super) namespace: XattrNamespace,
     pub(super) table: Table,
     pub(super) link_counts: LinkCounts,
-    pub(super) listings: Listings,
     pub(super) open_dirs: OpenDirs,
     pub(super) io_mode: IoMode,
     writable: Option<Writable>,
@@ -101,7 +99,6 @@ impl Overlay {
             namespace,
             table: Table::new(Numbers::new(lower.ids()), Place::Directory(root)),
             link_counts: LinkCounts::new(lower.clone()),
-            listings: Listings::default(),
             open_dirs: OpenDirs::default(),
             io_mode: IoMode::default(),
             writable,

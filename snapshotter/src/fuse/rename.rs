@@ -205,7 +205,7 @@ impl Overlay {
         let moved = match is_dir && target.upper_has_it()? {
             true => source
                 .exchange_with(target)
-                .and_then(|()| Ok(remove::remove_tree(&source.above, source.at.name)?)),
+                .and_then(|()| remove::remove_tree(&source.above, source.at.name)),
             false => source.move_to(target),
         };
         let Some(hole) = hole else { return moved };

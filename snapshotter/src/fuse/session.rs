@@ -1,23 +1,20 @@
 //! Requests of the kernel's, each one call of [`Overlay`] and one reply.
 //!
 //! A panic in a call ends that request with `EIO`: the reply, dropped unused, says so. What the kernel
-//! need not ask again is answered with "not implemented", once: flushes and syncs.
+//! need not ask again is answered with "not implemented", once: opening of directories, flushes and syncs.
 
-use std::cell::RefCell;
 use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::panic::AssertUnwindSafe;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 use std::time::SystemTime;
 
 use fuser::BsdFileFlags;
 use fuser::CopyFileRangeFlags;
 use fuser::FileHandle;
 use fuser::FopenFlags;
-use fuser::Generation;
 use fuser::INodeNo;
 use fuser::KernelConfig;
 use fuser::LockOwner;
@@ -38,7 +35,6 @@ use fuser::ReplyXattr;
 use fuser::Request;
 use fuser::TimeOrNow;
 use fuser::WriteFlags;
-use rustix::fs::OFlags;
 use rustix::fs::XattrFlags;
 use rustix::io::Errno;
 use rustix::io::Result;
@@ -46,26 +42,21 @@ use rustix::io::Result;
 use super::OverlayFs;
 use super::attr;
 use super::attr::AttrChange;
-use super::caller::Caller;
 use super::init;
-use super::names::NewEntry;
 use super::names::NewName;
 use super::node::Node;
+use super::open::Access;
 use super::open::Way;
 use super::overlay::Overlay;
-
-/// How long the kernel may believe what it was told: as good as for ever.
-const FOREVER: Duration = Duration::from_secs(1 << 30);
-
-/// Numbers are never used twice while the kernel knows them.
-const GENERATION: Generation = Generation(0);
-
-/// The most bytes of a read that a thread keeps room for.
-const READ_BYTES: usize = 1 << 20;
-
-thread_local! {
-    static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
-}
+use super::words::FOREVER;
+use super::words::GENERATION;
+use super::words::caller;
+use super::words::new_entry;
+use super::words::number;
+use super::words::open_flags;
+use super::words::reply_entry;
+use super::words::reply_sized;
+use super::words::with_buffer;
 
 impl OverlayFs {
     /// Runs one request; what it has not replied to when it panics fails with `EIO`.
@@ -295,17 +286,16 @@ impl fuser::Filesystem for OverlayFs {
             let flags = open_flags(flags.0);
             let opened = || {
                 let node = fs.node(ino)?;
-                let privileged = fs.open(&node, flags, caller(request))?;
-                Ok((node, privileged))
+                let access = fs.open(&node, flags, caller(request))?;
+                Ok((node, access))
             };
-            answer!(reply, opened(), (node, privileged) => {
+            answer!(reply, opened(), (node, access) => {
                 let handle = FileHandle(0);
-                match fs.way(&node, privileged, |fd| reply.open_backing(fd)) {
+                match fs.way(&node, access, |fd| reply.open_backing(fd)) {
                     Way::Through(id) => {
                         reply.opened_passthrough(handle, FopenFlags::empty(), &id);
                     }
                     Way::Cached => reply.opened(handle, FopenFlags::FOPEN_KEEP_CACHE),
-                    Way::Direct => reply.opened(handle, direct()),
                 }
             });
         });
@@ -328,8 +318,8 @@ impl fuser::Filesystem for OverlayFs {
             };
             answer!(reply, made(), (node, raw) => {
                 let (attr, handle) = (fs.attributes(&node, &raw), FileHandle(0));
-                let privileged = raw.permissions() & attr::SET_IDS != 0;
-                match fs.way(&node, privileged, |fd| reply.open_backing(fd)) {
+                let access = Access::to_write(&raw);
+                match fs.way(&node, access, |fd| reply.open_backing(fd)) {
                     Way::Through(id) => {
                         let flags = FopenFlags::empty();
                         reply.created_passthrough(&FOREVER, &attr, GENERATION, handle, flags, &id);
@@ -338,7 +328,6 @@ impl fuser::Filesystem for OverlayFs {
                         let flags = FopenFlags::FOPEN_KEEP_CACHE;
                         reply.created(&FOREVER, &attr, GENERATION, handle, flags);
                     }
-                    Way::Direct => reply.created(&FOREVER, &attr, GENERATION, handle, direct()),
                 }
             });
         });
@@ -409,26 +398,23 @@ impl fuser::Filesystem for OverlayFs {
     }
 
     fn opendir(&self, _: &Request, _: INodeNo, _: OpenFlags, reply: ReplyOpen) {
-        self.serve(|fs| {
-            let flags = FopenFlags::FOPEN_CACHE_DIR | FopenFlags::FOPEN_KEEP_CACHE;
-            reply.opened(FileHandle(fs.listings.open()), flags);
-        });
+        reply.error(number(Errno::NOSYS));
     }
 
     fn readdir(
         &self,
         _: &Request,
         ino: INodeNo,
-        handle: FileHandle,
+        _: FileHandle,
         offset: u64,
         mut reply: ReplyDirectory,
     ) {
         self.serve(|fs| {
-            let listing = || fs.listing(&fs.node(ino)?, handle.0, offset);
+            let listing = || fs.listing(&fs.node(ino)?, offset);
             answer!(reply, listing(), listing => {
-                for (next, listed) in (1..).zip(listing.iter()).skip(to_index(offset)) {
+                for listed in listing.after(offset) {
                     let name = OsStr::from_bytes(&listed.name);
-                    if reply.add(INodeNo(listed.ino), next, listed.kind, name) {
+                    if reply.add(INodeNo(listed.ino), listed.cookie, listed.kind, name) {
                         break;
                     }
                 }
@@ -441,21 +427,21 @@ impl fuser::Filesystem for OverlayFs {
         &self,
         _: &Request,
         ino: INodeNo,
-        handle: FileHandle,
+        _: FileHandle,
         offset: u64,
         mut reply: ReplyDirectoryPlus,
     ) {
         self.serve(|fs| {
             let listing = || {
                 let node = fs.node(ino)?;
-                Ok((fs.listing(&node, handle.0, offset)?, node))
+                Ok((fs.listing(&node, offset)?, node))
             };
             answer!(reply, listing(), (listing, node) => {
                 let mut told = false;
-                for (next, listed) in (1..).zip(listing.iter()).skip(to_index(offset)) {
+                for listed in listing.after(offset) {
                     let full = fs.describe_listed(&node, listed, |attr| {
                         let (ino, name) = (attr.ino, OsStr::from_bytes(&listed.name));
-                        reply.add(ino, next, name, &FOREVER, attr, GENERATION)
+                        reply.add(ino, listed.cookie, name, &FOREVER, attr, GENERATION)
                     });
                     match full {
                         Ok(false) => told = true,
@@ -467,20 +453,6 @@ impl fuser::Filesystem for OverlayFs {
                 }
                 reply.ok();
             });
-        });
-    }
-
-    fn releasedir(
-        &self,
-        _: &Request,
-        _: INodeNo,
-        handle: FileHandle,
-        _: OpenFlags,
-        reply: ReplyEmpty,
-    ) {
-        self.serve(|fs| {
-            fs.listings.close(handle.0);
-            reply.ok();
         });
     }
 
@@ -602,57 +574,20 @@ impl Overlay {
     }
 }
 
-fn reply_entry(reply: ReplyEntry, fs: &Overlay, node: &Node, raw: &crate::fdio::RawStat) {
-    reply.entry(&FOREVER, &fs.attributes(node, raw), GENERATION);
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::LayerStack;
+    use crate::XattrNamespace;
 
-/// Answers a question for a value of which only the size may be wanted.
-fn reply_sized(reply: ReplyXattr, value: &[u8], wanted: u32) {
-    let length = u32::try_from(value.len()).unwrap_or(u32::MAX);
-    match wanted {
-        0 => reply.size(length),
-        room if room < length => reply.error(number(Errno::RANGE)),
-        _ => reply.data(value),
+    #[test]
+    fn a_panic_ends_one_request() {
+        let stack = LayerStack::empty();
+        let overlay = Overlay::new(&stack, Arc::new([]), XattrNamespace::User, None);
+        let fs = OverlayFs(overlay);
+        let mut served = 0;
+        fs.serve(|_| panic!("a request that goes wrong"));
+        fs.serve(|_| served += 1);
+        assert_eq!(served, 1);
     }
-}
-
-/// Lends this thread's buffer, `size` bytes of it.
-fn with_buffer(size: usize, work: impl FnOnce(&mut [u8])) {
-    BUFFER.with_borrow_mut(|kept| {
-        if kept.len() < size {
-            kept.resize(size, 0);
-        }
-        work(&mut kept[..size]);
-        kept.truncate(READ_BYTES);
-        kept.shrink_to(READ_BYTES);
-    });
-}
-
-fn direct() -> FopenFlags {
-    FopenFlags::FOPEN_DIRECT_IO | FopenFlags::FOPEN_PARALLEL_DIRECT_WRITES
-}
-
-fn open_flags(flags: i32) -> OFlags {
-    OFlags::from_bits_retain(flags.cast_unsigned())
-}
-
-fn new_entry(mode: u32, request: &Request) -> NewEntry {
-    let caller = caller(request);
-    NewEntry { mode, caller }
-}
-
-fn caller(request: &Request) -> Caller {
-    Caller {
-        uid: request.uid(),
-        gid: request.gid(),
-        pid: request.pid(),
-    }
-}
-
-fn to_index(offset: u64) -> usize {
-    usize::try_from(offset).unwrap_or(usize::MAX)
-}
-
-fn number(error: Errno) -> fuser::Errno {
-    fuser::Errno::from_i32(error.raw_os_error())
 }

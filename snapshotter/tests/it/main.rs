@@ -6,6 +6,7 @@
 
 mod conformance;
 mod digest;
+mod fuse;
 mod golden;
 mod kernel;
 mod links;

@@ -26,6 +26,7 @@ fn mounts_work_in_a_user_namespace() {
         .args([
             "--nocapture",
             "conformance::",
+            "fuse::",
             "mounts::",
             "links::",
             "store::",

@@ -1,0 +1,26 @@
+//! The overlay file system of our own, against the kernel's and against plain directories.
+//!
+//! What every backend must do is checked by `conformance`; here is what this one does better, and random
+//! programs that use all that a file system offers.
+
+mod files;
+mod oracle;
+mod steps;
+mod trees;
+
+use std::path::PathBuf;
+
+use lamina_snapshotter::Backend;
+use lamina_snapshotter::DetachedMount;
+
+use crate::conformance::World;
+use crate::support::host_path;
+
+/// Returns a store with our own file system, or says why not.
+fn world(test: &str) -> Option<World> {
+    World::new(Backend::Fuse, test)
+}
+
+fn root(mount: &DetachedMount) -> PathBuf {
+    host_path(&mount.fd)
+}
