@@ -126,10 +126,16 @@ impl Overlay {
 
 #[cfg(test)]
 mod tests {
+    use lamina_types::CancelToken;
     use lamina_types::FileKind;
 
     use super::*;
+    use crate::ActiveLayer;
+    use crate::LayerStack;
     use crate::XattrNamespace;
+    use crate::fuse::OverlayFs;
+    use crate::fuse::numbers::ROOT;
+    use crate::store::SnapshotStore;
 
     fn dir(ino: u64) -> Arc<Node> {
         let fd = fdio::open_dir(rustix::fs::CWD, b".").unwrap();
@@ -158,5 +164,54 @@ mod tests {
         (10..20).for_each(|ino| open_dirs.note(&dir(ino)));
         let queue = open_dirs.queue.lock().unwrap();
         assert!(queue.descriptors <= 4 && queue.dirs.len() <= 4);
+    }
+
+    /// Makes an overlay on two layers that merge in `dir`, each with a file of its own.
+    fn overlay(store: &SnapshotStore) -> (ActiveLayer, Overlay) {
+        let mut stack = LayerStack::empty();
+        for name in ["low", "high"] {
+            let active = store.prepare(&stack).unwrap();
+            let root = active.writer().root().unwrap();
+            let dir = match root.open_dir(b"dir") {
+                Ok(dir) => dir,
+                Err(_) => root.make_dir(b"dir", 0o755).unwrap(),
+            };
+            dir.create_file(name.as_bytes(), 0o644).unwrap();
+            drop((dir, root));
+            stack = stack.push(active.commit(&CancelToken::new()).unwrap());
+        }
+        let active = store.prepare(&stack).unwrap();
+        drop(active.begin_mount().unwrap());
+        let fs = OverlayFs::of_active(&active).unwrap();
+        (active, fs.0)
+    }
+
+    #[test]
+    fn a_closed_directory_is_opened_where_it_is_now() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = SnapshotStore::open(&folder.path().join("layers"), XattrNamespace::User);
+        let store = store.unwrap();
+        let (_active, overlay) = overlay(&store);
+        let root = overlay.table.get(ROOT).unwrap();
+        let (dir, _) = overlay.lookup(&root, b"dir").unwrap().unwrap();
+        let layers = |parts: &[Part]| parts.iter().map(Part::layer).collect::<Vec<_>>();
+        let before = layers(&overlay.parts(&dir).unwrap());
+        assert_eq!(before.len(), 2);
+        dir.close_dir();
+        assert_eq!(dir.descriptors(), 0);
+        assert_eq!(layers(&overlay.parts(&dir).unwrap()), before);
+        dir.close_dir();
+        let change = overlay.change().unwrap();
+        overlay.ensure_upper(&dir, change.writable).unwrap();
+        dir.close_dir();
+        let merged = overlay.parts(&dir).unwrap();
+        assert_eq!(layers(&merged)[1..], before);
+        let names = crate::tree::read_merged(&merged).unwrap();
+        assert_eq!(names, [b"high".to_vec(), b"low".to_vec()]);
+        root.close_dir();
+        assert!(
+            root.descriptors() > 0,
+            "the root has no name to be found by"
+        );
     }
 }
