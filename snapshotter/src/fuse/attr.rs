@@ -100,7 +100,7 @@ impl Overlay {
         self.copy_up(node, data, caller)?;
         if let Some(size) = change.size {
             if node.is_outdated() {
-                return Err(self.part(node)?);
+                return Err(self.set_apart(node)?);
             }
             self.truncate(node, size, caller)?;
         }

@@ -111,7 +111,7 @@ impl Overlay {
         let access = Access::to_write(&fdio::stat_fd(&fd)?);
         if !node.joins(access) {
             self.release(node);
-            return Err(self.part(node)?);
+            return Err(self.set_apart(node)?);
         }
         if truncate {
             rustix::fs::ftruncate(&fd, 0).inspect_err(|_| self.release(node))?;
@@ -121,7 +121,7 @@ impl Overlay {
 
     /// Makes what `node` names a file of its own, apart from those who have it open; returns the error
     /// that makes the kernel find it.
-    pub(super) fn part(&self, node: &Node) -> Result<Errno> {
+    pub(super) fn set_apart(&self, node: &Node) -> Result<Errno> {
         let raw = match node.open_fd() {
             Some(fd) => fdio::stat_fd(fd)?,
             None => return Ok(Errno::STALE),
