@@ -4,6 +4,7 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::path::PathBuf;
 use std::process::Command;
+use std::process::Stdio;
 
 use lamina_snapshotter::ActiveLayer;
 use lamina_snapshotter::Backend;
@@ -104,7 +105,12 @@ fn fuse_overlayfs(
     std::fs::create_dir_all(place)?;
     let options = format!("lowerdir={lower},upperdir={upper},workdir={work}");
     let mut command = Command::new("fuse-overlayfs");
-    let status = command.args(["-o", &options]).arg(place).status()?;
+    // It remarks on options that mounting passes on to it.
+    let command = command
+        .args(["-o", &options])
+        .arg(place)
+        .stderr(Stdio::null());
+    let status = command.status()?;
     match status.success() {
         true => Ok(()),
         false => Err(format!("fuse-overlayfs: {status}").into()),

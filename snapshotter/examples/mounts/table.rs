@@ -5,12 +5,35 @@ use std::time::Duration;
 
 use crate::work::Times;
 
-/// Renders one row per kind of work and one column per subject.
-pub(crate) fn render(columns: &[(&str, Times)]) -> String {
-    let Some((ours, times)) = columns.last() else {
+/// The best time of each piece of work by each subject.
+#[derive(Default)]
+pub(crate) struct Table {
+    columns: Vec<(&'static str, Times)>,
+}
+
+impl Table {
+    /// Takes the times of one round.
+    pub(crate) fn add(&mut self, subject: &'static str, times: Times) {
+        let mut columns = self.columns.iter_mut();
+        let Some((_, best)) = columns.find(|(name, _)| *name == subject) else {
+            self.columns.push((subject, times));
+            return;
+        };
+        for ((_, best), (_, time)) in best.iter_mut().zip(times) {
+            *best = time.min(*best);
+        }
+    }
+
+    /// Renders one row per kind of work and one column per subject.
+    pub(crate) fn render(&self) -> String {
+        render(&self.columns)
+    }
+}
+
+fn render(columns: &[(&str, Times)]) -> String {
+    let Some(((ours, times), others)) = columns.split_last() else {
         return String::new();
     };
-    let others = &columns[..columns.len() - 1];
     let mut text = format!("{:34}", "");
     for (name, _) in columns {
         text += &format!("{name:>18}");
