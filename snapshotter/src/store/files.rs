@@ -32,9 +32,15 @@ pub(crate) fn replace(dir: &OwnedFd, name: &str, text: &[u8]) -> Result<(), Snap
     write(dir, name, text, |_| Ok(()))
 }
 
-/// Replaces the file `name` in one step, so that after a crash it has the old or the new content.
+/// Replaces the file `name` in one step, so that after a crash it has the old or the new content. Only
+/// after [`sync_dir`] it is sure to be the new one.
 pub(crate) fn replace_durably(dir: &OwnedFd, name: &str, text: &[u8]) -> Result<(), SnapshotError> {
     write(dir, name, text, File::sync_data)
+}
+
+/// Waits until the names in `dir` are on disk.
+pub(crate) fn sync_dir(dir: &OwnedFd) -> Result<(), SnapshotError> {
+    Ok(rustix::fs::fsync(dir).at("layers")?)
 }
 
 fn write(

@@ -22,7 +22,7 @@ pub(super) struct Ids {
 }
 
 impl Ids {
-    /// Starts above `highest`, the largest id that is seen on disk.
+    /// Starts above `highest`, the largest id that is seen or named on disk.
     pub(super) fn new(highest: u64) -> Self {
         Self {
             next: highest + 1,
@@ -39,10 +39,17 @@ impl Ids {
         Ok(id)
     }
 
+    /// Returns an id above all that were handed out.
+    pub(super) fn next(&self) -> u64 {
+        self.next
+    }
+
     fn reserve(&mut self, place: &StorePlace) -> Result<(), SnapshotError> {
         self.next = self.next.max(read(place)?);
         let limit = self.next + BLOCK;
         files::replace_durably(&place.dir, FILE, format!("{limit:x}\n").as_bytes())?;
+        // The new name has to last as well: a record on disk may outlive the layer that it names.
+        files::sync_dir(&place.dir)?;
         self.limit = limit;
         Ok(())
     }

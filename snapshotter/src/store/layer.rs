@@ -109,7 +109,7 @@ impl Layer {
         let mut changed = current.clone();
         change(&mut changed);
         if changed != *current {
-            manifest::write(&self.folder()?, &changed)?;
+            manifest::replace(&self.folder()?, &changed)?;
             *current = changed;
         }
         Ok(())

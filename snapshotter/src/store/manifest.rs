@@ -125,9 +125,18 @@ pub(crate) fn read(folder: &OwnedFd) -> Result<Manifest, SnapshotError> {
     Ok(manifest)
 }
 
+/// Writes the manifest of a layer that is not published yet.
 pub(crate) fn write(folder: &OwnedFd, manifest: &Manifest) -> Result<(), SnapshotError> {
-    let text = serde_json::to_vec(manifest).expect("a struct of plain fields serializes");
-    files::replace_durably(folder, FILE, &text)
+    files::replace(folder, FILE, &encode(manifest))
+}
+
+/// Writes the manifest of a layer that others know, which has to have one whatever happens.
+pub(crate) fn replace(folder: &OwnedFd, manifest: &Manifest) -> Result<(), SnapshotError> {
+    files::replace_durably(folder, FILE, &encode(manifest))
+}
+
+fn encode(manifest: &Manifest) -> Vec<u8> {
+    serde_json::to_vec(manifest).expect("a struct of plain fields serializes")
 }
 
 #[cfg(test)]

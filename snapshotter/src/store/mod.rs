@@ -3,21 +3,25 @@
 //! ```text
 //! layers/format        {"version": 1, "xattrs": "trusted" | "user"}
 //! layers/next          hex number: ids from here on were never used
+//! layers/flushed       JSON: the layers that would survive a loss of power
+//! layers/boot          the boot in which the store was last opened
 //! layers/empty/        an empty directory, the bottom of views that need one
 //! layers/<id>/fs/      the changeset; id in lower-case hex without leading zeros
 //! layers/<id>/manifest JSON: what is known of the layer
 //! layers/<id>/digests  content digests that were computed; may be missing
 //! ```
 //!
-//! A layer is published by renaming its complete folder from `tmp-<id>` to `<id>` after its manifest
-//! is on disk, and deleted by renaming it to `dead-<id>` first. So whatever has a plain id is
-//! complete, and everything else is swept when the store is opened. There is no database: opening
+//! A layer is published by renaming its complete folder from `tmp-<id>` to `<id>`, and deleted by
+//! renaming it to `dead-<id>` first. So whatever has a plain id is complete, and everything else is
+//! swept when the store is opened. That holds when the process is killed; when the machine is,
+//! layers are dropped that [`SnapshotStore::flush`] had not seen. There is no database: opening
 //! reads one small file per layer. A layer whose manifest cannot be read is dropped with a line in
 //! the log; a store never fails to open because of one layer.
 //!
 //! Whoever opens a store must be the only process that uses the folder.
 
 pub(crate) mod files;
+mod flushed;
 mod ids;
 mod layer;
 pub(crate) mod manifest;
@@ -61,7 +65,9 @@ struct StoreInner {
     place: Arc<StorePlace>,
     namespace: XattrNamespace,
     layers: Mutex<HashMap<LayerId, Layer>>,
-    ids: Mutex<ids::Ids>,
+    progress: Mutex<flushed::Progress>,
+    /// One flush at a time, since one does for all.
+    flushing: Mutex<()>,
     /// Mode bits that the kernel takes away from what this process makes.
     umask: u32,
 }
@@ -84,7 +90,8 @@ impl SnapshotStore {
         open::check_format(&place, namespace)?;
         open::make_empty_dir(&place)?;
         let contents = open::scan(&place)?;
-        let ids = ids::Ids::new(open::highest(&contents));
+        let ids = ids::Ids::new(contents.highest());
+        let progress = flushed::Progress::new(ids, contents.unflushed());
         let mut layers = HashMap::new();
         for (id, manifest) in contents.layers {
             layers.insert(id, Layer::new(id, Arc::clone(&place), manifest));
@@ -93,7 +100,8 @@ impl SnapshotStore {
             place,
             namespace,
             layers: Mutex::new(layers),
-            ids: Mutex::new(ids),
+            progress: Mutex::new(progress),
+            flushing: Mutex::default(),
             umask: open::umask(),
         })))
     }
@@ -159,8 +167,7 @@ impl SnapshotStore {
 
     /// Hands out an id that no layer has or ever had.
     pub(crate) fn new_id(&self) -> Result<LayerId, SnapshotError> {
-        let mut ids = self.0.ids.lock().unwrap_or_else(PoisonError::into_inner);
-        ids.take(&self.0.place)
+        self.progress().begin(&self.0.place)
     }
 
     /// Makes the finished folder `tmp-<id>` the layer `id`.
@@ -169,6 +176,7 @@ impl SnapshotStore {
         let folder = fdio::open_dir(dir, unfinished.as_bytes()).at(&unfinished)?;
         manifest::write(&folder, &manifest)?;
         rustix::fs::renameat(dir, &unfinished, dir, id.to_string()).at(id)?;
+        self.progress().published(id);
         let layer = Layer::new(id, Arc::clone(&self.0.place), manifest);
         self.layers().insert(id, layer.clone());
         Ok(layer)
@@ -180,6 +188,7 @@ impl SnapshotStore {
         if let Err(error) = remove::remove_tree(self.dir(), name.as_bytes()) {
             tracing::warn!(%error, name, "cannot remove an unfinished layer");
         }
+        self.progress().discarded(id);
     }
 }
 

@@ -1,5 +1,6 @@
 //! Opening: the folder, its format, and one scan over what is in it.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -13,6 +14,8 @@ use serde::Serialize;
 
 use super::StorePlace;
 use super::files;
+use super::flushed;
+use super::flushed::Flushed;
 use super::manifest;
 use super::manifest::Manifest;
 use crate::SnapshotError;
@@ -88,7 +91,8 @@ fn initialise(place: &StorePlace, namespace: XattrNamespace) -> Result<(), Snaps
         xattrs: namespace.word().to_owned(),
     };
     let text = serde_json::to_vec(&format).expect("a struct of plain fields serializes");
-    files::replace_durably(&place.dir, FORMAT_FILE, &text)
+    files::replace_durably(&place.dir, FORMAT_FILE, &text)?;
+    files::sync_dir(&place.dir)
 }
 
 /// Makes the empty directory if it is missing.
@@ -102,15 +106,58 @@ pub(super) fn make_empty_dir(place: &StorePlace) -> Result<(), SnapshotError> {
 /// What is in the folder.
 pub(super) struct Contents {
     pub(super) layers: Vec<(LayerId, Manifest)>,
+    pub(super) flushed: Flushed,
 }
 
-pub(super) fn highest(contents: &Contents) -> u64 {
-    let ids = contents.layers.iter().map(|(id, _)| id.0);
-    ids.max().unwrap_or(0)
+impl Contents {
+    /// Returns the largest id that something on disk has or speaks of.
+    pub(super) fn highest(&self) -> u64 {
+        let ids = self.layers.iter().map(|(id, _)| id.0);
+        let highest = ids.max().unwrap_or(0);
+        highest.max(self.flushed.below.saturating_sub(1))
+    }
+
+    /// Returns the layers that a loss of power would take.
+    pub(super) fn unflushed(&self) -> BTreeSet<LayerId> {
+        let ids = self.layers.iter().map(|(id, _)| *id);
+        ids.filter(|id| !self.flushed.names(*id)).collect()
+    }
 }
 
-/// Reads all manifests and deletes what is unfinished or broken.
+/// Reads all manifests and deletes what is unfinished, broken, or may have been lost in part when the
+/// machine stopped.
 pub(super) fn scan(place: &StorePlace) -> Result<Contents, SnapshotError> {
+    let flushed = Flushed::read(place);
+    let mut ids = names(place)?;
+    if !flushed::is_same_boot(place)? {
+        let (kept, lost) = ids.into_iter().partition(|id| flushed.names(*id));
+        discard_unflushed(place, lost);
+        ids = kept;
+        flushed::note_boot(place)?;
+    }
+    Ok(Contents {
+        layers: load_all(place, &ids),
+        flushed,
+    })
+}
+
+/// Deletes layers of another boot that were never flushed.
+fn discard_unflushed(place: &StorePlace, lost: Vec<LayerId>) {
+    if lost.is_empty() {
+        return;
+    }
+    let count = lost.len();
+    tracing::warn!(
+        count,
+        "dropping layers that were not on disk for sure when the machine stopped"
+    );
+    for id in lost {
+        discard(place, &id.to_string());
+    }
+}
+
+/// Returns the ids in the folder; deletes what an earlier process left.
+fn names(place: &StorePlace) -> Result<Vec<LayerId>, SnapshotError> {
     let mut ids = Vec::new();
     for raw in fdio::read_names(&place.dir).at(place.path.display())? {
         let Ok(name) = std::str::from_utf8(&raw.name) else {
@@ -122,9 +169,7 @@ pub(super) fn scan(place: &StorePlace) -> Result<Contents, SnapshotError> {
             ids.extend(parse_id(name));
         }
     }
-    Ok(Contents {
-        layers: load_all(place, &ids),
-    })
+    Ok(ids)
 }
 
 /// Loads layers with several threads: a store has ten thousand of them, and clients wait.

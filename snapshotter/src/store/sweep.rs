@@ -43,6 +43,7 @@ impl SnapshotStore {
         for id in unused {
             let dead = format!("dead-{id}");
             rustix::fs::renameat(self.dir(), id.to_string(), self.dir(), &dead).at(id)?;
+            self.progress().deleted(id);
             if let Some(layer) = layers.remove(&id) {
                 detached.push((dead, layer.usage_bytes()));
             }

@@ -15,6 +15,7 @@ use lamina_types::Digest;
 use lamina_types::LayerId;
 
 use crate::support::Fixture;
+use crate::support::commit;
 use crate::support::path;
 use crate::support::picture;
 use crate::support::summary;
@@ -123,6 +124,7 @@ fn what_is_broken_is_dropped_and_the_rest_works() {
         .collect();
     let expected = [
         good.to_string(),
+        "boot".to_owned(),
         "empty".to_owned(),
         "format".to_owned(),
         "next".to_owned(),
@@ -203,5 +205,60 @@ fn unpacked_layers_are_found_wherever_they_mean_the_same() {
         ("unknown", "here", None),
     ] {
         assert_eq!(find(name, at).as_deref(), found, "{name} at {at}");
+    }
+}
+
+/// Opens the store as after a boot of the machine.
+fn reboot(fixture: Fixture) -> Fixture {
+    std::fs::write(fixture.layers().join("boot"), "another boot").unwrap();
+    fixture.reopen()
+}
+
+#[test]
+fn what_was_not_flushed_is_dropped_in_another_boot_and_no_sooner() {
+    let fixture = Fixture::new();
+    let make = |name: &str| {
+        fixture
+            .layer(&LayerStack::empty(), |root| write(root, name, "x"))
+            .id()
+    };
+    let early = make("early");
+    let slow = fixture.store.prepare(&LayerStack::empty()).unwrap();
+    let flushed = make("flushed");
+    assert_eq!(fixture.store.unflushed(), 2);
+    fixture.store.flush().unwrap();
+    assert_eq!(fixture.store.unflushed(), 0);
+    let slow = commit(slow).id();
+    let late = make("late");
+    assert_eq!(fixture.store.unflushed(), 2);
+    let ids = |fixture: &Fixture| -> Vec<LayerId> {
+        let layers = fixture.store.all_layers();
+        layers.iter().map(|layer| layer.id()).collect()
+    };
+    let fixture = fixture.reopen();
+    assert_eq!(ids(&fixture), [early, slow, flushed, late], "same boot");
+    assert_eq!(fixture.store.unflushed(), 2, "still to be flushed");
+    let fixture = reboot(fixture);
+    assert_eq!(ids(&fixture), [early, flushed]);
+    let new = fixture.layer(&LayerStack::empty(), |_| Ok(())).id();
+    assert!(new > late, "ids of what was dropped do not come back");
+    fixture.store.flush().unwrap();
+    let fixture = reboot(fixture);
+    assert_eq!(ids(&fixture), [early, flushed, new]);
+}
+
+#[test]
+fn a_store_that_forgot_what_was_flushed_trusts_nothing_after_a_boot() {
+    for content in [None, Some("{"), Some(r#"{"version":2,"below":99}"#)] {
+        let fixture = Fixture::new();
+        fixture.layer(&LayerStack::empty(), |_| Ok(()));
+        fixture.store.flush().unwrap();
+        let file = fixture.layers().join("flushed");
+        match content {
+            Some(text) => std::fs::write(&file, text).unwrap(),
+            None => std::fs::remove_file(&file).unwrap(),
+        }
+        let fixture = reboot(fixture);
+        assert!(fixture.store.all_layers().is_empty(), "{content:?}");
     }
 }
