@@ -66,7 +66,8 @@ impl Ingest {
             .map_err(ContentError::Io)
     }
 
-    /// Flushes the blob to disk and puts it into place; returns its digest and length.
+    /// Flushes the blob to disk and puts it into place; returns its digest and length. A loss of power
+    /// may take it away again, as a whole, until an image that needs it gets a name.
     ///
     /// # Errors
     /// [`ContentError::WrongDigest`] if it is not `expected`. On any error nothing is left.
@@ -86,20 +87,25 @@ impl Ingest {
         Ok((found, size))
     }
 
-    /// Puts the file at `target` instead of what is there.
+    /// Puts the file at `target` instead of what is there, for good.
     pub(crate) fn replace(mut self, target: &Path) -> Result<(), ContentError> {
-        self.place(target).map_err(ContentError::Io)
+        self.place(target)?;
+        Ok(sync_folder(target.parent().unwrap_or(target))?)
     }
 
     fn place(&mut self, target: &Path) -> Result<(), PathError> {
         self.file.sync_data().at(self.path.display())?;
         std::fs::rename(&self.path, target).at(target.display())?;
         self.placed = true;
-        let folder = target.parent().unwrap_or(target);
-        File::open(folder)
-            .and_then(|folder| folder.sync_all())
-            .at(folder.display())
+        Ok(())
     }
+}
+
+/// Waits until the names in a folder are on disk.
+pub(crate) fn sync_folder(folder: &Path) -> Result<(), PathError> {
+    File::open(folder)
+        .and_then(|folder| folder.sync_all())
+        .at(folder.display())
 }
 
 impl Write for Ingest {

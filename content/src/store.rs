@@ -8,7 +8,8 @@
 //!   ingest/<n>          being written; swept when the store is opened
 //! ```
 //! A blob appears by a rename of a file that was written, hashed and flushed before; so what is
-//! under `blobs/` is always whole, and two writers of one blob do no harm.
+//! under `blobs/` is always whole, and two writers of one blob do no harm. The names of blobs are
+//! flushed before `index.json` names an image, and it before [`ContentStore::tag`] returns.
 
 use std::collections::BTreeMap;
 use std::fs::DirBuilder;
@@ -32,6 +33,7 @@ use crate::ContentError;
 use crate::Descriptor;
 use crate::Index;
 use crate::Ingest;
+use crate::ingest::sync_folder;
 use crate::media_type;
 use crate::serde_go::to_go_json;
 
@@ -63,16 +65,25 @@ impl ContentStore {
         for folder in ["blobs/sha256", "ingest"] {
             make_private_dir(&dir.join(folder))?;
         }
-        let layout = dir.join("oci-layout");
-        if !layout.exists() {
-            std::fs::write(&layout, OCI_LAYOUT).at(layout.display())?;
-        }
         let images = read_index(&dir.join("index.json"))?;
-        Ok(Self(Arc::new(Inner {
+        let store = Self(Arc::new(Inner {
             dir: dir.to_owned(),
             next_ingest: AtomicU64::new(0),
             images: Mutex::new(images),
-        })))
+        }));
+        store.mark_layout()?;
+        Ok(store)
+    }
+
+    /// Writes the file that makes the folder an OCI layout, if it is missing.
+    fn mark_layout(&self) -> Result<(), ContentError> {
+        let layout = self.0.dir.join("oci-layout");
+        if layout.exists() {
+            return Ok(());
+        }
+        let mut ingest = self.ingest()?;
+        ingest.append(OCI_LAYOUT.as_bytes())?;
+        ingest.replace(&layout)
     }
 
     pub(crate) fn dir(&self) -> &Path {
@@ -200,7 +211,8 @@ impl ContentStore {
         Ok(freed)
     }
 
-    /// Gives an image a name, taking the name from whatever had it (row EIM-09).
+    /// Gives an image a name, taking the name from whatever had it (row EIM-09). When this returns, the
+    /// image survives a loss of power.
     ///
     /// # Errors
     /// If `index.json` cannot be replaced; the old one stays then.
@@ -208,6 +220,7 @@ impl ContentStore {
         let mut images = self.0.images.lock().unwrap_or_else(PoisonError::into_inner);
         let mut changed = images.clone();
         changed.insert(name.to_owned(), image);
+        sync_folder(&self.0.dir.join("blobs/sha256"))?;
         self.write_index(&changed)?;
         *images = changed;
         Ok(())

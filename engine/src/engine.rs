@@ -33,6 +33,8 @@ use crate::StepLogLimits;
 use crate::Version;
 use crate::builds::LiveBuilds;
 use crate::builds::RunningBuilds;
+use crate::database;
+use crate::flusher::Flusher;
 use crate::history::History;
 use crate::history::HistoryBlobs;
 use crate::limits;
@@ -63,6 +65,7 @@ pub(crate) struct Inner {
     pub(crate) running: Arc<RunningBuilds>,
     pub(crate) history: Arc<History>,
     pub(crate) usage: Usage,
+    pub(crate) flusher: Arc<Flusher>,
     pub(crate) version: Version,
     pub(crate) platforms: Platforms,
     pub(crate) step_log: StepLogLimits,
@@ -77,7 +80,8 @@ const LEAST_PARALLELISM: usize = 4;
 impl Engine {
     /// Opens the state folder, making it if it does not exist, and starts what steps need.
     ///
-    /// Waits if another process has the folder. What a killed process left unfinished is removed.
+    /// If another process has the folder, waits or refuses as told. What a killed process left unfinished
+    /// is removed.
     ///
     /// # Errors
     /// [`OpenError`]; nothing keeps running.
@@ -129,7 +133,7 @@ impl Stores {
             snapshots: SnapshotStore::open(&state.folder("layers")?, namespace)?,
             content: ContentStore::open(&state.folder("content")?)?,
             registry: registry.map_err(|error| OpenError::Registry(Box::new(error)))?,
-            database: Arc::new(state.database()?),
+            database: Arc::new(database::open(&state.root)?),
             history: HistoryBlobs::open(&state.folder("history")?)?,
         })
     }
@@ -142,20 +146,23 @@ impl Inner {
         let uses = Usage::uses(Arc::clone(&stores.database));
         let cache_mounts = CacheMounts::open(&state.folder("cache-mounts")?)?;
         let kept = kept(&stores, &cache, &cache_mounts, &uses);
+        let flusher = Arc::new(Flusher::new(stores.snapshots.clone()));
+        let noted = (uses, Arc::clone(&flusher));
         let history = History::new(stores.database, stores.history, options.history.clone());
         let encode_error = options.encode_error.take();
         let platforms = Platforms::new(&options.platforms, options.platforms_max_age);
         let mounts = mounts::choose(options.snapshotter, &stores.snapshots)?;
         let worker = worker::describe(state.worker_id()?, &options, platforms.now(), &mounts);
+        let usage = Usage::new(kept, &options.gc);
         Ok(Self {
-            solver: solver(&cache, &stores.snapshots, uses, options.max_parallelism),
+            solver: solver(&cache, &stores.snapshots, noted, options.max_parallelism),
             cache,
             content: stores.content.clone(),
             registry: stores.registry.clone(),
             entitlements: options.entitlements,
             builds: Arc::default(),
             running: Arc::default(),
-            usage: Usage::new(kept, &options.gc),
+            flusher,
             version: options.version.clone(),
             step_log: options.step_log,
             encode_error: encode_error.unwrap_or_else(|| Arc::new(plain_status)),
@@ -167,7 +174,9 @@ impl Inner {
                 worker,
                 (stores.snapshots, &mounts),
                 (stores.content, stores.registry),
+                &usage,
             )?),
+            usage,
             platforms,
             mounts,
             _state: state,
@@ -196,12 +205,13 @@ fn kept(
 fn solver(
     cache: &Arc<RedbCache>,
     snapshots: &SnapshotStore,
-    uses: Arc<LayerUses>,
+    (uses, flusher): (Arc<LayerUses>, Arc<Flusher>),
     max_parallelism: usize,
 ) -> SnapshotSolver {
     let results = NotedResults {
         results: SnapshotResults::new(snapshots.clone()),
         uses,
+        flusher,
     };
     let slots = parallelism(max_parallelism);
     Solver::new(
@@ -218,6 +228,7 @@ fn services(
     worker: WorkerInfo,
     (snapshots, mounts): (SnapshotStore, &Chosen),
     (content, registry): (ContentStore, RegistryClient),
+    usage: &Usage,
 ) -> Result<Services, OpenError> {
     let blocking = Blocking::new(parallelism(0)).map_err(OpenError::Threads)?;
     let executor = Executor::start(ExecutorOptions {
@@ -242,6 +253,7 @@ fn services(
         snapshots,
         executor,
         cache_mounts,
+        room: Arc::new(usage.evictor(blocking.clone())),
         blocking,
         platforms: worker.platforms.clone(),
         worker,

@@ -21,6 +21,7 @@ mod content;
 mod engine;
 mod error;
 mod filter;
+mod flusher;
 mod history;
 mod limits;
 mod mounts;

@@ -68,6 +68,8 @@ pub use frontend::Warning;
 pub use frontend::WorkerInfo;
 pub use model::SpecError;
 pub use ops::BuildContext;
+pub use ops::MakeRoom;
+pub use ops::Room;
 pub use platform::platform_to_wire;
 pub use policy::PolicyError;
 pub use results::SnapshotResults;

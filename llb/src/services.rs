@@ -12,6 +12,7 @@ use lamina_types::Platform;
 
 use crate::CacheMounts;
 use crate::Frontend;
+use crate::MakeRoom;
 use crate::WorkerInfo;
 
 /// The parts of the engine that all builds share. Made once, by the engine.
@@ -24,6 +25,8 @@ pub struct Services {
     pub executor: Executor,
     /// Directories that outlive builds.
     pub cache_mounts: CacheMounts,
+    /// Makes room on a full disk.
+    pub room: Arc<dyn MakeRoom>,
     /// The door to work on files.
     pub blocking: Blocking,
     /// What clients are told of all this.

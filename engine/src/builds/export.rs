@@ -10,11 +10,14 @@ use lamina_exporters::ExportInput;
 use lamina_exporters::Exporter;
 use lamina_llb::Build;
 use lamina_llb::BuildError;
+use lamina_llb::MakeRoom;
 use lamina_session::Session;
 use lamina_session::SessionError;
 use lamina_types::CancelToken;
 use lamina_types::Digest;
+use lamina_types::LogStream;
 use lamina_types::Progress;
+use lamina_types::is_disk_full;
 
 use super::BuildRequest;
 use super::BuildSource;
@@ -86,10 +89,11 @@ pub(super) async fn run(
     exporters: Vec<Box<dyn Exporter>>,
     input: &ExportInput,
     context: &ExportContext,
+    room: &dyn MakeRoom,
 ) -> Result<ExportResponses, BuildError> {
     let exports = exporters.iter().enumerate().map(|(index, exporter)| {
         let context = context.clone();
-        async move { run_one(build, index, exporter.as_ref(), input, context).await }
+        async move { run_one(build, (index, &**exporter), input, context, room).await }
     });
     let by_exporter = try_join_all(exports).await?;
     let metadata = input.metadata.iter();
@@ -104,18 +108,39 @@ pub(super) async fn run(
 
 async fn run_one(
     build: &Build,
-    index: usize,
-    exporter: &dyn Exporter,
+    (index, exporter): (usize, &dyn Exporter),
     input: &ExportInput,
     mut context: ExportContext,
+    room: &dyn MakeRoom,
 ) -> Result<BTreeMap<String, String>, BuildError> {
     let digest = Digest::of(format!("export {index}: {}", exporter.name()).as_bytes());
     let step = build.step(digest, exporter.name());
     context.progress = step.progress().clone();
-    let exported = exporter.export(input, &context).await;
+    let exported = export_with_room(exporter, input, &context, room).await;
     let failure = exported.as_ref().err().map(ToString::to_string);
     step.finish(failure);
-    exported.map_err(build_error)
+    exported
+}
+
+/// Exports; if the disk is full, makes room and tries once more.
+async fn export_with_room(
+    exporter: &dyn Exporter,
+    input: &ExportInput,
+    context: &ExportContext,
+    room: &dyn MakeRoom,
+) -> Result<BTreeMap<String, String>, BuildError> {
+    match exporter.export(input, context).await {
+        Err(error) if is_disk_full(&error) => {}
+        exported => return exported.map_err(build_error),
+    }
+    let room = room.make_room().await;
+    let told = format!("{room}; trying once more\n");
+    context.progress.log(LogStream::Stderr, told.as_bytes());
+    let again = exporter.export(input, context).await;
+    again.map_err(|error| match is_disk_full(&error) {
+        true => BuildError::new(format!("{error}: {room}")),
+        false => build_error(error),
+    })
 }
 
 fn build_error(error: ExportError) -> BuildError {

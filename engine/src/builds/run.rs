@@ -173,7 +173,7 @@ impl Engine {
         input.metadata.extend(inline);
         // Registries take images and caches at the same time (row CSOL-24).
         let (mut responses, cache) = futures_util::try_join!(
-            export::run(&build, exporters, &input, &context),
+            export::run(&build, exporters, &input, &context, &*self.0.services.room),
             build.export_caches(&result, &request.cache_exports, &context),
         )?;
         responses.others.extend(cache);
@@ -219,8 +219,9 @@ impl Engine {
         // Frontends are processes and no steps.
         self.0.services.executor.settled().await;
         // Before the pool is idle, since a collection that was about to begin works there.
-        self.0.usage.settled().await;
+        self.0.usage.settled(&self.0.services.blocking).await;
         self.0.services.blocking.idle().await;
+        self.0.flusher.flush().await;
         if let Err(error) = self.0.cache.flush().await {
             tracing::warn!(%error, "some results will not be found again");
         }

@@ -13,6 +13,7 @@ mod inventory;
 mod item;
 mod policy;
 mod prune;
+mod room;
 mod service;
 mod uses;
 
@@ -42,7 +43,7 @@ pub(crate) struct Usage {
     stores: Arc<Stores>,
     policies: Vec<GcPolicy>,
     /// Two prunes at once would only get in each other's way.
-    pruning: tokio::sync::Mutex<()>,
+    pruning: Arc<tokio::sync::Mutex<()>>,
     schedule: Schedule,
 }
 
@@ -75,7 +76,7 @@ impl Usage {
         Self {
             policies: policy::resolve(options, stores.disk()),
             stores: Arc::new(stores),
-            pruning: tokio::sync::Mutex::default(),
+            pruning: Arc::default(),
             schedule: Schedule::default(),
         }
     }

@@ -27,6 +27,8 @@ use redb::ReadableTable;
 use redb::TableDefinition;
 use redb::TableError;
 
+use crate::flusher::Flusher;
+
 const USES: TableDefinition<'_, u64, (u64, u64)> = TableDefinition::new("layer_uses");
 
 /// The uses of one layer.
@@ -140,10 +142,11 @@ fn add(uses: &mut LayerUse, new: LayerUse) {
 }
 
 /// Results whose uses are noted: of each, the topmost layer, since the others are below it in
-/// results of their own.
+/// results of their own. New ones are brought to the disk in the background.
 pub(crate) struct NotedResults {
     pub(crate) results: SnapshotResults,
     pub(crate) uses: Arc<LayerUses>,
+    pub(crate) flusher: Arc<Flusher>,
 }
 
 impl NotedResults {
@@ -158,6 +161,7 @@ impl NotedResults {
 impl ResultStore<Snapshot> for NotedResults {
     async fn save(&self, value: &Snapshot) -> Result<Vec<u8>, OpError> {
         self.note(value);
+        self.flusher.layers_came();
         self.results.save(value).await
     }
 

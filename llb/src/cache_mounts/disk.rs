@@ -145,11 +145,20 @@ fn fill(
     if !seed.is_empty() {
         // Copies, never links: steps write in place here.
         lamina_exporters::write_tree(seed, &tree, cancel)?;
+        // Nobody could tell later that files which came from the seed lost their data with the power.
+        flush(&tree)?;
     }
     let key_file = dir.join(KEY);
     let json = serde_json::to_vec(key).at(key_file.display())?;
     fs::write(&key_file, json).at(key_file.display())?;
     Ok(())
+}
+
+/// Waits until all that was written is on disk.
+fn flush(dir: &Path) -> Result<(), PathError> {
+    fs::File::open(dir)
+        .and_then(|dir| Ok(rustix::fs::syncfs(dir)?))
+        .at(dir.display())
 }
 
 /// Makes a folder that only we can enter.

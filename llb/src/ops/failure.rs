@@ -15,6 +15,7 @@ use lamina_types::Cancelled;
 
 use crate::BuildError;
 use crate::CacheMountError;
+use crate::Room;
 use crate::Snapshot;
 use crate::SolveSubject;
 use crate::definition::LoadError;
@@ -29,6 +30,9 @@ pub(crate) enum OpFailure {
         source: Box<Self>,
         left: Box<Leftovers>,
     },
+    /// It failed twice because there is no space left, the second time after making room.
+    #[error("{source}: {room}")]
+    NoRoom { source: OpError, room: Room },
     /// Nobody waits for it any more.
     #[error(transparent)]
     Cancelled(#[from] Cancelled),
@@ -148,6 +152,7 @@ impl OpFailure {
         match self {
             Self::Process { status, .. } => Some(exit_code(*status)),
             Self::Left { source, .. } => source.exit_code(),
+            Self::NoRoom { source, .. } => source.downcast_ref::<Self>()?.exit_code(),
             _ => None,
         }
     }
@@ -156,6 +161,7 @@ impl OpFailure {
     pub(crate) fn left(&self) -> Option<&Leftovers> {
         match self {
             Self::Left { left, .. } => Some(left),
+            Self::NoRoom { source, .. } => source.downcast_ref::<Self>()?.left(),
             _ => None,
         }
     }

@@ -19,6 +19,7 @@ mod exec_outputs;
 mod exec_ssh;
 mod failure;
 mod file;
+mod room;
 mod source;
 
 use std::sync::Arc;
@@ -39,6 +40,8 @@ pub(crate) use context::NestedSolve;
 pub(crate) use failure::Leftovers;
 pub(crate) use failure::OpFailure;
 pub(crate) use failure::exit_code;
+pub use room::MakeRoom;
+pub use room::Room;
 
 /// The op of one step; layers that it makes are described by its `name`.
 pub(crate) fn op(
@@ -46,7 +49,13 @@ pub(crate) fn op(
     name: &str,
     services: &Arc<Services>,
 ) -> Arc<dyn Op<Snapshot, BuildContext>> {
-    let services = Arc::clone(services);
+    Arc::new(room::WithRoom {
+        op: bare_op(step, name, Arc::clone(services)),
+        services: Arc::clone(services),
+    })
+}
+
+fn bare_op(step: Step, name: &str, services: Arc<Services>) -> Arc<dyn Op<Snapshot, BuildContext>> {
     match step {
         Step::Source(step) => Arc::new(source::SourceOp::new(step, services)),
         Step::Exec(step) => Arc::new(exec::ExecOp {

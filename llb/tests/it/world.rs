@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use lamina_content::ContentStore;
 use lamina_executor::Executor;
 use lamina_executor::ExecutorOptions;
@@ -16,7 +17,9 @@ use lamina_llb::BuildOptions;
 use lamina_llb::CacheMounts;
 use lamina_llb::Entitlements;
 use lamina_llb::Frontend;
+use lamina_llb::MakeRoom;
 use lamina_llb::Reference;
+use lamina_llb::Room;
 use lamina_llb::Services;
 use lamina_llb::SnapshotResults;
 use lamina_llb::SnapshotSolver;
@@ -44,6 +47,16 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::mpsc::unbounded_channel;
 
 use crate::harness::Outcome;
+
+/// Nothing can be removed.
+struct NoRoom;
+
+#[async_trait]
+impl MakeRoom for NoRoom {
+    async fn make_room(&self) -> Room {
+        Room::default()
+    }
+}
 
 /// What steps need; builds are started on it.
 pub(crate) struct World {
@@ -113,6 +126,7 @@ impl World {
             executor: executor.map_err(|error| error.to_string())?,
             cache_mounts: CacheMounts::open(&folder("cache-mounts")).expect("opens"),
             snapshots: layers,
+            room: Arc::new(NoRoom),
             blocking,
             worker: WorkerInfo::default(),
             sessions,
