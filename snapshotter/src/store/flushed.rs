@@ -73,7 +73,8 @@ impl Flushed {
 
     fn write(&self, place: &StorePlace) -> Result<(), SnapshotError> {
         let text = serde_json::to_vec(self).expect("a struct of plain fields serializes");
-        files::replace_durably(&place.dir, FLUSHED, &text)
+        files::replace_durably(&place.dir, FLUSHED, &text)?;
+        files::sync_dir(&place.dir)
     }
 
     pub(super) fn names(&self, id: LayerId) -> bool {

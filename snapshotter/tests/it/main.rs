@@ -5,15 +5,19 @@
 #![expect(clippy::unwrap_used, reason = "a helper that fails fails its test")]
 
 mod conformance;
+mod crash;
 mod death;
 mod digest;
+mod figures;
 mod fuse;
 mod golden;
 mod kernel;
+mod limits;
 mod links;
 mod lookup;
 mod merge;
 mod mounts;
+mod old_format;
 mod speed;
 mod store;
 mod support;

@@ -4,6 +4,7 @@ pub(crate) mod picture;
 pub(crate) mod random;
 pub(crate) mod script;
 pub(crate) mod stacks;
+pub(crate) mod sys;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -86,7 +87,8 @@ impl Fixture {
     }
 }
 
-fn namespace() -> XattrNamespace {
+/// The attributes that this process may set.
+pub(crate) fn namespace() -> XattrNamespace {
     if in_user_namespace() || !rustix::process::geteuid().is_root() {
         XattrNamespace::User
     } else {
