@@ -8,6 +8,7 @@ mod bridge;
 mod cache;
 mod engine;
 mod fixture;
+mod full_disk;
 mod goldens;
 #[path = "../../../llb/tests/it/harness.rs"]
 mod harness;
@@ -89,6 +90,14 @@ const TESTS: &[Test] = &[
     Test::new(
         "usage::builds_are_collected_after",
         usage::builds_are_collected_after,
+    ),
+    Test::new(
+        "full_disk::steps_make_room_and_say_if_there_is_none",
+        full_disk::steps_make_room_and_say_if_there_is_none,
+    ),
+    Test::new(
+        "full_disk::engines_recover_when_others_leave_the_disk",
+        full_disk::engines_recover_when_others_leave_the_disk,
     ),
     Test::new("worker::filters_choose", worker::filters_choose),
     Test::new(
