@@ -5,10 +5,13 @@ use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::time::Duration;
 
+use lamina_types::Blocking;
+use lamina_types::CancelToken;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::Usage;
+use super::UsageError;
 use crate::Engine;
 
 /// At most one collection starts in this time.
@@ -65,8 +68,9 @@ impl Engine {
 }
 
 impl Usage {
-    /// Writes down what is only in memory; ends a collection that waits for its time.
-    pub(crate) async fn settled(&self) {
+    /// Writes down what is only in memory; ends a collection that waits for its time, and waits for
+    /// what is being deleted.
+    pub(crate) async fn settled(&self, blocking: &Blocking) {
         let next = {
             let mut times = self
                 .schedule
@@ -81,5 +85,13 @@ impl Usage {
         }
         // One small transaction at the end of the process.
         self.stores.uses.write(&[]);
+        let snapshots = self.stores.snapshots.clone();
+        let deleting = move |_: &CancelToken| {
+            snapshots.finish_deleting();
+            Ok::<_, UsageError>(())
+        };
+        if let Err(error) = blocking.run(&CancelToken::new(), deleting).await {
+            tracing::warn!(%error, "not everything is deleted yet");
+        }
     }
 }

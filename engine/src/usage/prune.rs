@@ -25,8 +25,8 @@ use super::policy;
 use crate::GcPolicy;
 use crate::filter::Filters;
 
-/// Layers that are deleted at once before their records are told.
-const BATCH: usize = 32;
+/// Layers that are removed at once before their records are told: each batch waits for the disk once.
+const BATCH: usize = 256;
 
 /// Removes what `rule` lets go and calls `removed` for each thing that is gone; stops early if that
 /// returns `false` or at a cancel. Says whether anything went. Blocks.
@@ -144,11 +144,7 @@ impl<'a> Pruning<'a> {
             .iter()
             .map(|index| self.inventory.items[*index].clone())
             .collect();
-        let doomed: HashSet<LayerId> = layers_of(&items).into_iter().collect();
-        let keep = |layer: LayerId| !doomed.contains(&layer);
-        if !doomed.is_empty()
-            && let Err(error) = self.stores.snapshots.sweep(&keep)
-        {
+        if let Err(error) = self.stores.snapshots.remove(&layers_of(&items)) {
             tracing::warn!(%error, "layers could not be deleted");
         }
         let gone = |item: &Item| match item.id {

@@ -71,6 +71,7 @@ fn evict(stores: &Stores, cancel: &CancelToken) -> Room {
     if let Err(error) = prune::prune(stores, &rule, &mut note, cancel) {
         tracing::warn!(%error, "the cache could not be collected on a full disk");
     }
+    stores.snapshots.finish_deleting();
     Room {
         path: stores.snapshots.path().display().to_string(),
         removed_bytes,

@@ -243,6 +243,7 @@ pub(crate) fn killed_engines_leave_nothing() -> Outcome {
     }
     fixture::block_on(async {
         let engine = fixture::engine(dir.path()).await.expect("opens");
+        engine.snapshots().finish_deleting();
         assert_clean(dir.path());
         let (built, events) = build(&engine, request(chain(20, 0))).await;
         built.map(drop).expect("builds");

@@ -20,6 +20,7 @@
 //!
 //! Whoever opens a store must be the only process that uses the folder.
 
+mod deleter;
 pub(crate) mod files;
 mod flushed;
 mod ids;
@@ -55,6 +56,7 @@ use crate::XattrNamespace;
 use crate::fdio;
 use crate::remove;
 use crate::stack::LayerStack;
+use deleter::Deleter;
 use manifest::Manifest;
 
 /// The `layers/` folder of a state folder. Clones share it.
@@ -68,6 +70,7 @@ struct StoreInner {
     progress: Mutex<flushed::Progress>,
     /// One flush at a time, since one does for all.
     flushing: Mutex<()>,
+    deleter: Deleter,
     /// Mode bits that the kernel takes away from what this process makes.
     umask: u32,
 }
@@ -79,8 +82,8 @@ pub(crate) struct StorePlace {
 }
 
 impl SnapshotStore {
-    /// Opens the store in the folder `dir`, making it if it does not exist; deletes what an earlier
-    /// process left unfinished, and reads the manifests.
+    /// Opens the store in the folder `dir`, making it if it does not exist, and reads the manifests. What
+    /// an earlier process left unfinished is deleted in the background.
     ///
     /// # Errors
     /// [`SnapshotError::Format`] if the store is of another version or namespace; I/O errors of the
@@ -92,6 +95,8 @@ impl SnapshotStore {
         let contents = open::scan(&place)?;
         let ids = ids::Ids::new(contents.highest());
         let progress = flushed::Progress::new(ids, contents.unflushed());
+        let deleter = Deleter::new(Arc::clone(&place));
+        deleter.delete(contents.dead);
         let mut layers = HashMap::new();
         for (id, manifest) in contents.layers {
             layers.insert(id, Layer::new(id, Arc::clone(&place), manifest));
@@ -102,6 +107,7 @@ impl SnapshotStore {
             layers: Mutex::new(layers),
             progress: Mutex::new(progress),
             flushing: Mutex::default(),
+            deleter,
             umask: open::umask(),
         })))
     }
@@ -196,6 +202,11 @@ impl std::fmt::Debug for SnapshotStore {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_tuple("SnapshotStore").field(&self.path()).finish()
     }
+}
+
+/// Returns the folder name of a layer that is being deleted.
+fn dead_name(id: LayerId) -> String {
+    format!("dead-{id}")
 }
 
 /// Returns the folder name of a layer that is being written.

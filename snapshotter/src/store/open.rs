@@ -13,6 +13,7 @@ use serde::Deserialize;
 use serde::Serialize;
 
 use super::StorePlace;
+use super::dead_name;
 use super::files;
 use super::flushed;
 use super::flushed::Flushed;
@@ -22,7 +23,6 @@ use crate::SnapshotError;
 use crate::XattrNamespace;
 use crate::error::errno;
 use crate::fdio;
-use crate::remove;
 
 /// Version of everything below `layers/`.
 const VERSION: u32 = 1;
@@ -106,6 +106,8 @@ pub(super) fn make_empty_dir(place: &StorePlace) -> Result<(), SnapshotError> {
 /// What is in the folder.
 pub(super) struct Contents {
     pub(super) layers: Vec<(LayerId, Manifest)>,
+    /// Names of folders to be deleted.
+    pub(super) dead: Vec<String>,
     pub(super) flushed: Flushed,
 }
 
@@ -124,90 +126,105 @@ impl Contents {
     }
 }
 
-/// Reads all manifests and deletes what is unfinished, broken, or may have been lost in part when the
-/// machine stopped.
+/// Reads all manifests. What is unfinished, broken, or may have been lost in part when the machine
+/// stopped, gets a name that is none of a layer.
 pub(super) fn scan(place: &StorePlace) -> Result<Contents, SnapshotError> {
     let flushed = Flushed::read(place);
-    let mut ids = names(place)?;
+    let (mut ids, mut dead) = names(place)?;
     if !flushed::is_same_boot(place)? {
         let (kept, lost) = ids.into_iter().partition(|id| flushed.names(*id));
-        discard_unflushed(place, lost);
+        dead.extend(detach_lost(place, lost));
         ids = kept;
         flushed::note_boot(place)?;
     }
+    let (layers, broken) = load_all(place, &ids);
+    dead.extend(broken.into_iter().filter_map(|id| detach(place, id)));
     Ok(Contents {
-        layers: load_all(place, &ids),
+        layers,
+        dead,
         flushed,
     })
 }
 
-/// Deletes layers of another boot that were never flushed.
-fn discard_unflushed(place: &StorePlace, lost: Vec<LayerId>) {
-    if lost.is_empty() {
-        return;
+/// Takes the names of layers of another boot that were never flushed.
+fn detach_lost(place: &StorePlace, lost: Vec<LayerId>) -> Vec<String> {
+    if !lost.is_empty() {
+        let count = lost.len();
+        tracing::warn!(
+            count,
+            "dropping layers that were not on disk for sure when the machine stopped"
+        );
     }
-    let count = lost.len();
-    tracing::warn!(
-        count,
-        "dropping layers that were not on disk for sure when the machine stopped"
-    );
-    for id in lost {
-        discard(place, &id.to_string());
+    let detached = lost.into_iter().filter_map(|id| detach(place, id));
+    detached.collect()
+}
+
+/// Takes a layer's name; returns the new one.
+fn detach(place: &StorePlace, id: LayerId) -> Option<String> {
+    let dead = dead_name(id);
+    match rustix::fs::renameat(&place.dir, id.to_string(), &place.dir, &dead) {
+        Ok(()) => Some(dead),
+        Err(error) => {
+            tracing::warn!(layer = %id, %error, "a bad layer could not be removed");
+            None
+        }
     }
 }
 
-/// Returns the ids in the folder; deletes what an earlier process left.
-fn names(place: &StorePlace) -> Result<Vec<LayerId>, SnapshotError> {
-    let mut ids = Vec::new();
+/// Returns the ids in the folder, and the names of what an earlier process left.
+fn names(place: &StorePlace) -> Result<(Vec<LayerId>, Vec<String>), SnapshotError> {
+    let (mut ids, mut dead) = (Vec::new(), Vec::new());
     for raw in fdio::read_names(&place.dir).at(place.path.display())? {
-        let Ok(name) = std::str::from_utf8(&raw.name) else {
+        let Ok(name) = String::from_utf8(raw.name) else {
             continue;
         };
         if UNFINISHED.iter().any(|prefix| name.starts_with(prefix)) {
-            discard(place, name);
+            dead.push(name);
         } else {
-            ids.extend(parse_id(name));
+            ids.extend(parse_id(&name));
         }
     }
-    Ok(ids)
+    Ok((ids, dead))
 }
 
+/// Layers by id, and those that cannot be loaded.
+type Loaded = (Vec<(LayerId, Manifest)>, Vec<LayerId>);
+
 /// Loads layers with several threads: a store has ten thousand of them, and clients wait.
-fn load_all(place: &StorePlace, ids: &[LayerId]) -> Vec<(LayerId, Manifest)> {
+fn load_all(place: &StorePlace, ids: &[LayerId]) -> Loaded {
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     let share = ids
         .len()
         .div_ceil(processors.min(MAX_SCANNERS))
         .max(FAIR_SHARE);
-    let load = |ids: &[LayerId]| -> Vec<_> {
-        let loaded = ids.iter().map(|id| (*id, load_or_discard(place, *id)));
-        loaded
-            .filter_map(|(id, loaded)| Some((id, loaded?)))
-            .collect()
-    };
     if ids.len() <= share {
-        return load(ids);
+        return load_some(place, ids);
     }
     std::thread::scope(|scope| {
-        let threads = ids.chunks(share).map(|ids| scope.spawn(move || load(ids)));
+        let threads = ids
+            .chunks(share)
+            .map(|ids| scope.spawn(move || load_some(place, ids)));
         let threads: Vec<_> = threads.collect();
         let loaded = threads.into_iter().map(|thread| thread.join());
-        loaded
-            .flat_map(|loaded| loaded.expect("loading does not panic"))
-            .collect()
+        let (good, bad): (Vec<_>, Vec<_>) = loaded
+            .map(|loaded| loaded.expect("loading does not panic"))
+            .unzip();
+        (good.concat(), bad.concat())
     })
 }
 
-fn load_or_discard(place: &StorePlace, id: LayerId) -> Option<Manifest> {
-    let name = id.to_string();
-    match load(place, &name) {
-        Ok(manifest) => Some(manifest),
-        Err(error) => {
-            tracing::warn!(layer = name, %error, "dropping a layer with a bad manifest");
-            discard(place, &name);
-            None
+fn load_some(place: &StorePlace, ids: &[LayerId]) -> Loaded {
+    let (mut good, mut bad) = (Vec::new(), Vec::new());
+    for id in ids {
+        match load(place, &id.to_string()) {
+            Ok(manifest) => good.push((*id, manifest)),
+            Err(error) => {
+                tracing::warn!(layer = %id, %error, "dropping a damaged layer");
+                bad.push(*id);
+            }
         }
     }
+    (good, bad)
 }
 
 /// Accepts exactly the spelling that we write.
@@ -221,12 +238,6 @@ fn load(place: &StorePlace, name: &str) -> Result<Manifest, SnapshotError> {
     let manifest = manifest::read(&folder)?;
     fdio::open_dir(&folder, b"fs").at(name)?;
     Ok(manifest)
-}
-
-fn discard(place: &StorePlace, name: &str) {
-    if let Err(error) = remove::remove_tree(&place.dir, name.as_bytes()) {
-        tracing::warn!(name, %error, "cannot remove what an earlier process left");
-    }
 }
 
 /// Returns the process's file mode creation mask; everything if it cannot be told, which costs a

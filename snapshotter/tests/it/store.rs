@@ -111,6 +111,7 @@ fn what_is_broken_is_dropped_and_the_rest_works() {
     std::fs::create_dir_all(layers.join("tmp-77/fs/deep")).unwrap();
     std::fs::create_dir_all(layers.join("dead-78/fs")).unwrap();
     let fixture = fixture.reopen();
+    fixture.store.finish_deleting();
     let ids: Vec<LayerId> = fixture
         .store
         .all_layers()

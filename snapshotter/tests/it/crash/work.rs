@@ -213,6 +213,7 @@ pub(super) fn check(store: &SnapshotStore, what: &str) {
             panic!("{what}: {layer:?}: {fault}");
         }
     }
+    store.finish_deleting();
     for name in names(store.path()) {
         let is_left = name.starts_with("tmp-") || name.starts_with("dead-");
         assert!(!is_left, "{what}: {name} is left");
