@@ -27,7 +27,7 @@ pub enum OpenError {
         /// The file.
         path: String,
         /// What is wrong with it.
-        source: Box<redb::DatabaseError>,
+        source: Box<redb::Error>,
     },
     /// The layers cannot be used, or no way of mounting them works.
     #[error(transparent)]

@@ -18,6 +18,7 @@
 
 mod builds;
 mod content;
+mod database;
 mod engine;
 mod error;
 mod filter;

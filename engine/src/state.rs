@@ -14,17 +14,12 @@ use lamina_snapshotter::XattrNamespace;
 use lamina_types::Digest;
 use lamina_types::IoContext;
 use lamina_types::PathError;
-use redb::Database;
-use redb::DatabaseError;
 use serde::Deserialize;
 use serde::Serialize;
 use tokio::sync::oneshot;
 
 use crate::OpenError;
 use crate::random_id;
-
-/// Memory for pages of the database: look-ups touch few of them, and the kernel caches the file too.
-const CACHE_BYTES: usize = 8 << 20;
 
 /// The version of the folder's layout.
 const VERSION: u32 = 1;
@@ -66,29 +61,6 @@ impl State {
         })
     }
 
-    /// Opens the database. A damaged one is put aside: what it knew is lost, not the builds.
-    pub(crate) fn database(&self) -> Result<Database, OpenError> {
-        let path = self.root.join("meta.redb");
-        let open = || {
-            Database::builder()
-                .set_cache_size(CACHE_BYTES)
-                .create(&path)
-        };
-        match open() {
-            Err(error) if is_damage(&error) => {
-                tracing::warn!(%error, "the database is damaged; starting with an empty cache");
-                let aside = self.root.join("meta.redb.damaged");
-                fs::rename(&path, &aside).at(path.display())?;
-                open()
-            }
-            other => other,
-        }
-        .map_err(|source| OpenError::Database {
-            path: path.display().to_string(),
-            source: Box::new(source),
-        })
-    }
-
     /// Returns the id that clients know the engine by: made up once, then always the same.
     pub(crate) fn worker_id(&self) -> Result<String, PathError> {
         let path = self.root.join("worker");
@@ -117,19 +89,6 @@ impl Drop for State {
             let path = self.run_dir.display();
             tracing::warn!(%path, %error, "the run folder could not be removed");
         }
-    }
-}
-
-/// Says whether the file is no database any more, rather than one that cannot be had.
-fn is_damage(error: &DatabaseError) -> bool {
-    match error {
-        DatabaseError::Storage(redb::StorageError::Corrupted(_)) => true,
-        DatabaseError::Storage(redb::StorageError::Io(error)) => matches!(
-            error.kind(),
-            io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof
-        ),
-        DatabaseError::UpgradeRequired(_) => true,
-        _ => false,
     }
 }
 

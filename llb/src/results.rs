@@ -5,7 +5,7 @@
 //! ```
 //!
 //! Numbers are little endian, ids have eight bytes. A record names layers and holds none: one whose
-//! layer is gone is a cache miss.
+//! layer is gone, or has lost its files, is a cache miss.
 
 use async_trait::async_trait;
 use lamina_snapshotter::Layer;
@@ -39,7 +39,7 @@ impl SnapshotResults {
     }
 
     fn layers(&self, ids: Vec<LayerId>) -> Option<Vec<Layer>> {
-        ids.into_iter().map(|id| self.0.layer(id)).collect()
+        ids.into_iter().map(|id| self.0.sound_layer(id)).collect()
     }
 }
 

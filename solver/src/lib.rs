@@ -77,3 +77,4 @@ pub use store::CacheStore;
 pub use store::MemoryCache;
 pub use store::Record;
 pub use store::RedbCache;
+pub use store::catch_damage;

@@ -9,6 +9,7 @@
 use std::sync::Arc;
 
 use lamina_proto::control::BuildHistoryRecord;
+use lamina_solver::catch_damage;
 use prost::Message;
 use redb::Database;
 use redb::ReadableDatabase;
@@ -27,6 +28,24 @@ impl Records {
     }
 
     pub(super) fn get(&self, id: &str) -> Result<Option<BuildHistoryRecord>, redb::Error> {
+        catch_damage(|| self.read(id))
+    }
+
+    /// Returns all records by id.
+    pub(super) fn all(&self) -> Result<Vec<BuildHistoryRecord>, redb::Error> {
+        catch_damage(|| self.read_all())
+    }
+
+    pub(super) fn put(&self, record: &BuildHistoryRecord) -> Result<(), redb::Error> {
+        catch_damage(|| self.write(record))
+    }
+
+    /// Removes records; ids that are not there change nothing.
+    pub(super) fn remove(&self, ids: &[String]) -> Result<(), redb::Error> {
+        catch_damage(|| self.delete(ids))
+    }
+
+    fn read(&self, id: &str) -> Result<Option<BuildHistoryRecord>, redb::Error> {
         let transaction = self.0.begin_read()?;
         let table = match transaction.open_table(HISTORY) {
             Err(TableError::TableDoesNotExist(_)) => return Ok(None),
@@ -36,8 +55,7 @@ impl Records {
         Ok(found.and_then(|data| BuildHistoryRecord::decode(data.value()).ok()))
     }
 
-    /// Returns all records by id.
-    pub(super) fn all(&self) -> Result<Vec<BuildHistoryRecord>, redb::Error> {
+    fn read_all(&self) -> Result<Vec<BuildHistoryRecord>, redb::Error> {
         let transaction = self.0.begin_read()?;
         let table = match transaction.open_table(HISTORY) {
             Err(TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),
@@ -50,7 +68,7 @@ impl Records {
         Ok(records)
     }
 
-    pub(super) fn put(&self, record: &BuildHistoryRecord) -> Result<(), redb::Error> {
+    fn write(&self, record: &BuildHistoryRecord) -> Result<(), redb::Error> {
         let data = record.encode_to_vec();
         let transaction = self.0.begin_write()?;
         let mut table = transaction.open_table(HISTORY)?;
@@ -59,8 +77,7 @@ impl Records {
         Ok(transaction.commit()?)
     }
 
-    /// Removes records; ids that are not there change nothing.
-    pub(super) fn remove(&self, ids: &[String]) -> Result<(), redb::Error> {
+    fn delete(&self, ids: &[String]) -> Result<(), redb::Error> {
         let transaction = self.0.begin_write()?;
         let mut table = transaction.open_table(HISTORY)?;
         for id in ids {

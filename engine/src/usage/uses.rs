@@ -20,6 +20,7 @@ use lamina_llb::Snapshot;
 use lamina_llb::SnapshotResults;
 use lamina_solver::OpError;
 use lamina_solver::ResultStore;
+use lamina_solver::catch_damage;
 use lamina_types::LayerId;
 use redb::Database;
 use redb::ReadableDatabase;
@@ -71,7 +72,7 @@ impl LayerUses {
 
     /// Returns the uses of all layers.
     pub(super) fn all(&self) -> HashMap<LayerId, LayerUse> {
-        let mut all = self.stored().unwrap_or_else(|error| {
+        let mut all = catch_damage(|| self.stored()).unwrap_or_else(|error| {
             tracing::warn!(%error, "it is not known when layers were used");
             HashMap::new()
         });
@@ -105,7 +106,7 @@ impl LayerUses {
         if new.is_empty() && gone.is_empty() {
             return;
         }
-        if let Err(error) = self.store(&new, gone) {
+        if let Err(error) = catch_damage(|| self.store(&new, gone)) {
             tracing::warn!(%error, "the use of layers could not be noted");
         }
     }

@@ -6,6 +6,7 @@
 
 mod bridge;
 mod cache;
+mod damage;
 mod engine;
 mod fixture;
 mod full_disk;
@@ -90,6 +91,18 @@ const TESTS: &[Test] = &[
     Test::new(
         "usage::builds_are_collected_after",
         usage::builds_are_collected_after,
+    ),
+    Test::new(
+        "damage::layers_are_known_without_the_database",
+        damage::layers_are_known_without_the_database,
+    ),
+    Test::new(
+        "damage::a_damaged_database_costs_no_more_than_the_cache",
+        damage::a_damaged_database_costs_no_more_than_the_cache,
+    ),
+    Test::new(
+        "damage::damaged_layers_are_made_again",
+        damage::damaged_layers_are_made_again,
     ),
     Test::new(
         "full_disk::steps_make_room_and_say_if_there_is_none",

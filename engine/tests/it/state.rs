@@ -20,6 +20,9 @@ use crate::fixture;
 use crate::harness::Outcome;
 use crate::harness::say;
 
+/// How long opening may take with many records, on an idle machine.
+const OPENING: Duration = Duration::from_millis(100);
+
 pub(crate) fn one_owner_at_a_time() -> Outcome {
     let dir = fixture::temporary();
     fixture::block_on(async {
@@ -94,9 +97,12 @@ pub(crate) fn opening_is_quick() -> Outcome {
         let engine = fixture::engine(dir.path()).await.expect("opens");
         let opened = started.elapsed();
         let workers = engine.workers(&[]).expect("no filter");
-        say(&format!("  opened with 100,000 records in {opened:.1?}"));
+        let ratio = opened.as_secs_f64() / OPENING.as_secs_f64();
+        say(&format!(
+            "  opened with 100,000 records in {opened:.1?} of {OPENING:.1?}, ratio {ratio:.2}"
+        ));
         assert_eq!(workers.len(), 1);
-        assert!(opened < Duration::from_secs(2), "{opened:?}");
+        assert!(ratio < 20.0, "{opened:?}");
         Outcome::Passed
     })
 }

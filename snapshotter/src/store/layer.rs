@@ -145,6 +145,13 @@ impl Layer {
         self.manifest().links_from.clone()
     }
 
+    /// Says whether the changeset's root directory is there.
+    pub(super) fn is_on_disk(&self) -> bool {
+        let path = format!("{}/fs", self.0.id);
+        let found = fdio::stat_at(&self.0.place.dir, path.as_bytes());
+        found.is_ok_and(|found| found.is_some_and(|found| found.is_dir()))
+    }
+
     /// Opens the changeset's root directory; those who hold it share one descriptor.
     pub(crate) fn open_fs(&self) -> Result<Arc<OwnedFd>, SnapshotError> {
         let mut shared = self.0.fs.lock().unwrap_or_else(PoisonError::into_inner);

@@ -126,6 +126,22 @@ impl SnapshotStore {
         self.layers().get(&id).cloned()
     }
 
+    /// Returns a layer by its id if it is still on disk. One that is not, since somebody has removed its
+    /// files, is forgotten, so that whoever wants it makes it again.
+    #[must_use]
+    pub fn sound_layer(&self, id: LayerId) -> Option<Layer> {
+        let layer = self.layer(id)?;
+        if layer.is_on_disk() {
+            return Some(layer);
+        }
+        tracing::warn!(layer = %id, "a layer has lost its files");
+        drop(layer);
+        if let Err(error) = self.remove(&[id]) {
+            tracing::debug!(%error, "a damaged layer could not be removed");
+        }
+        None
+    }
+
     /// Returns all layers, by id.
     #[must_use]
     pub fn all_layers(&self) -> Vec<Layer> {

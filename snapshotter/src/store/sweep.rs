@@ -2,6 +2,7 @@
 
 use lamina_types::IoContext;
 use lamina_types::LayerId;
+use rustix::io::Errno;
 
 use super::Layer;
 use super::SnapshotStore;
@@ -58,7 +59,11 @@ impl SnapshotStore {
                 continue;
             }
             let dead = dead_name(*id);
-            rustix::fs::renameat(self.dir(), id.to_string(), self.dir(), &dead).at(id)?;
+            match rustix::fs::renameat(self.dir(), id.to_string(), self.dir(), &dead) {
+                // Somebody has removed it already.
+                Ok(()) | Err(Errno::NOENT) => {}
+                Err(error) => Err(error).at(id)?,
+            }
             self.progress().deleted(*id);
             if let Some(layer) = layers.remove(id) {
                 detached.push((dead, layer.usage_bytes()));

@@ -17,6 +17,7 @@ use std::time::SystemTime;
 pub use self::memory::MemoryCache;
 pub use self::redb::CacheError;
 pub use self::redb::RedbCache;
+pub use self::redb::catch_damage;
 
 use crate::key::KeyId;
 use crate::key::Link;

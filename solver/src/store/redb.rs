@@ -12,6 +12,7 @@
 //! at the queue, at the batch that is being written and at the database, in this order of
 //! precedence. After a crash the database holds a prefix of the batches.
 
+mod damage;
 mod sweep;
 
 use std::collections::BTreeMap;
@@ -29,6 +30,8 @@ use redb::ReadableDatabase;
 use redb::TableDefinition;
 use redb::TableError;
 use tokio::sync::watch;
+
+pub use damage::catch_damage;
 
 use super::CacheStore;
 use super::Record;
@@ -189,7 +192,7 @@ impl Shared {
 
     fn write_until_closed(&self) {
         while let Some((number, batch)) = self.next_batch() {
-            let outcome = self.write(&batch);
+            let outcome = catch_damage(|| self.write(&batch));
             self.state().writing = Arc::default();
             self.written.send_modify(|written| {
                 written.batch = number;
@@ -277,7 +280,7 @@ impl Shared {
     /// Returns the records of `id`, or all, as they will be when everything is written.
     fn current_records(&self, id: Option<KeyId>) -> BTreeMap<RecordKey, Record> {
         let state = self.state();
-        let mut records = or_empty(self.stored_records(id));
+        let mut records = or_empty(catch_damage(|| self.stored_records(id)));
         for batch in [&*state.writing, &state.queued] {
             match id {
                 Some(id) => batch.apply_records(id, &mut records),
@@ -299,7 +302,7 @@ fn or_empty<T: Default>(read: Result<T, redb::Error>) -> T {
 impl CacheStore for RedbCache {
     fn links(&self, from: KeyId, link: &Link) -> Vec<KeyId> {
         let state = self.shared.state();
-        let mut ids = or_empty(self.shared.stored_links(from, link));
+        let mut ids = or_empty(catch_damage(|| self.shared.stored_links(from, link)));
         state.writing.collect_links(from, link, &mut ids);
         state.queued.collect_links(from, link, &mut ids);
         ids.into_iter().collect()

@@ -8,6 +8,7 @@ use redb::ReadableTable;
 use super::LINKS;
 use super::RECORDS;
 use super::RedbCache;
+use super::catch_damage;
 use crate::store::pending::LinkKey;
 
 /// The bytes of an id.
@@ -26,6 +27,10 @@ impl RedbCache {
             return Ok(0);
         }
         drop(state);
+        catch_damage(|| self.sweep_stored_links())
+    }
+
+    fn sweep_stored_links(&self) -> Result<usize, redb::Error> {
         let transaction = self.shared.database.begin_write()?;
         let mut links = transaction.open_table(LINKS)?;
         let records = transaction.open_table(RECORDS)?;
