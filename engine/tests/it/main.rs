@@ -15,6 +15,8 @@ mod goldens;
 mod harness;
 mod history;
 mod mounts;
+mod many;
+mod old_format;
 mod ops;
 mod state;
 mod status;
@@ -93,6 +95,14 @@ const TESTS: &[Test] = &[
         usage::builds_are_collected_after,
     ),
     Test::new(
+        "many::records_are_collected_quickly",
+        many::records_are_collected_quickly,
+    ),
+    Test::new(
+        "old_format::version_1_is_read",
+        old_format::version_1_is_read,
+    ),
+    Test::new(
         "damage::layers_are_known_without_the_database",
         damage::layers_are_known_without_the_database,
     ),
@@ -107,6 +117,10 @@ const TESTS: &[Test] = &[
     Test::new(
         "full_disk::steps_make_room_and_say_if_there_is_none",
         full_disk::steps_make_room_and_say_if_there_is_none,
+    ),
+    Test::new(
+        "full_disk::processes_get_a_second_chance",
+        full_disk::processes_get_a_second_chance,
     ),
     Test::new(
         "full_disk::engines_recover_when_others_leave_the_disk",
@@ -126,6 +140,7 @@ fn main() {
     match first.as_deref() {
         Some("runtime") => lamina_executor::runtime_main(),
         Some(engine::VICTIM) => engine::victim(),
+        Some(old_format::MAKE) => old_format::make(),
         _ => {}
     }
     lamina_executor::userns::enter().expect("namespaces for the engine");
