@@ -8,6 +8,7 @@ mod docker_registry;
 mod errors;
 mod image;
 mod local;
+mod merged;
 mod platforms;
 mod remote;
 mod support;
