@@ -51,7 +51,7 @@ impl State {
     ) -> Result<Self, OpenError> {
         make_private_dir(root)?;
         let root = std::path::absolute(root).at(root.display())?;
-        let lock = lock(&root.join("lock"), on_wait).await?;
+        let lock = lock(&root, on_wait).await?;
         check_format(&root, namespace)?;
         let run_dir = fresh_run_dir(run_dir, &root)?;
         Ok(Self {
@@ -92,17 +92,18 @@ impl Drop for State {
     }
 }
 
-/// Locks `path` for this process.
-async fn lock(path: &Path, on_wait: Option<Box<dyn FnOnce() + Send>>) -> Result<File, PathError> {
+/// Locks the folder `root` for this process.
+async fn lock(root: &Path, on_wait: Option<Box<dyn FnOnce() + Send>>) -> Result<File, OpenError> {
+    let path = root.join("lock");
     let file = OpenOptions::new()
         .create(true)
         .truncate(false)
         .write(true)
-        .open(path)
+        .open(&path)
         .at(path.display())?;
     match file.try_lock() {
         Ok(()) => return Ok(file),
-        Err(TryLockError::Error(error)) => return Err(error).at(path.display()),
+        Err(TryLockError::Error(error)) => Err(error).at(path.display())?,
         Err(TryLockError::WouldBlock) => {}
     }
     if let Some(on_wait) = on_wait {
@@ -114,7 +115,7 @@ async fn lock(path: &Path, on_wait: Option<Box<dyn FnOnce() + Send>>) -> Result<
     let locked = receiver
         .await
         .unwrap_or_else(|_| Err(io::ErrorKind::Interrupted.into()));
-    locked.at(path.display())
+    Ok(locked.at(path.display())?)
 }
 
 fn check_format(root: &Path, namespace: XattrNamespace) -> Result<(), OpenError> {

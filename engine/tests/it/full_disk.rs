@@ -6,6 +6,7 @@ use std::process::Command;
 use lamina_engine::Engine;
 use lamina_proto::control::DiskUsageRequest;
 use lamina_proto::pb;
+use lamina_solver::Event;
 use lamina_types::Digest;
 use prost::Message;
 
@@ -16,6 +17,9 @@ use crate::fixture;
 use crate::harness::Outcome;
 
 const MIB: usize = 1 << 20;
+
+/// A program without libraries.
+const BUSYBOX: &str = "/bin/busybox";
 
 /// A small disk, gone with the value.
 struct SmallDisk(tempfile::TempDir);
@@ -48,10 +52,68 @@ impl Drop for SmallDisk {
 
 /// One step that writes `size` bytes.
 fn file(name: &str, size: usize) -> pb::Definition {
+    definition(vec![mkfile(name, vec![b'x'; size])])
+}
+
+/// A process that writes `mib` MiB to a file, and fails if it cannot.
+fn process(mib: usize) -> Result<pb::Definition, String> {
+    let busybox = std::fs::read(BUSYBOX).map_err(|error| format!("{BUSYBOX}: {error}"))?;
+    let base = mkfile("busybox", busybox);
+    let count = format!("count={mib}");
+    let args = [
+        "/busybox",
+        "dd",
+        "if=/dev/zero",
+        "of=/large",
+        "bs=1048576",
+        &count,
+    ];
+    let root = pb::Mount {
+        dest: "/".to_owned(),
+        ..pb::Mount::default()
+    };
+    let run = pb::ExecOp {
+        meta: Some(pb::Meta {
+            args: args.map(str::to_owned).to_vec(),
+            cwd: "/".to_owned(),
+            ..pb::Meta::default()
+        }),
+        mounts: vec![root],
+        ..pb::ExecOp::default()
+    };
+    let run = pb::Op {
+        inputs: vec![input(&base)],
+        op: Some(pb::op::Op::Exec(run)),
+        ..pb::Op::default()
+    };
+    Ok(definition(vec![base, run.encode_to_vec()]))
+}
+
+fn input(step: &[u8]) -> pb::Input {
+    pb::Input {
+        digest: Digest::of(step).to_string(),
+        index: 0,
+    }
+}
+
+/// Ends a list of steps.
+fn definition(mut steps: Vec<Vec<u8>>) -> pb::Definition {
+    let terminal = pb::Op {
+        inputs: steps.last().map(|step| input(step)).into_iter().collect(),
+        ..pb::Op::default()
+    };
+    steps.push(terminal.encode_to_vec());
+    pb::Definition {
+        def: steps,
+        ..pb::Definition::default()
+    }
+}
+
+fn mkfile(name: &str, data: Vec<u8>) -> Vec<u8> {
     let file = pb::FileActionMkFile {
         path: format!("/{name}"),
-        mode: 0o644,
-        data: vec![b'x'; size],
+        mode: 0o755,
+        data,
         timestamp: -1,
         ..pb::FileActionMkFile::default()
     };
@@ -67,18 +129,7 @@ fn file(name: &str, size: usize) -> pb::Definition {
         })),
         ..pb::Op::default()
     };
-    let step = step.encode_to_vec();
-    let terminal = pb::Op {
-        inputs: vec![pb::Input {
-            digest: Digest::of(&step).to_string(),
-            index: 0,
-        }],
-        ..pb::Op::default()
-    };
-    pb::Definition {
-        def: vec![step, terminal.encode_to_vec()],
-        ..pb::Definition::default()
-    }
+    step.encode_to_vec()
 }
 
 async fn kept(engine: &Engine) -> Vec<String> {
@@ -120,6 +171,36 @@ pub(crate) fn steps_make_room_and_say_if_there_is_none() -> Outcome {
             assert!(error.contains(part), "{part:?} in {error}");
         }
         is_as_before(&engine, "e").await;
+        Outcome::Passed
+    })
+}
+
+/// All that a process says is that it failed, so the disk is looked at.
+pub(crate) fn processes_get_a_second_chance() -> Outcome {
+    let (disk, run) = match SmallDisk::new().and_then(|disk| Ok((disk, process(28)?))) {
+        Ok(both) => both,
+        Err(reason) => return Outcome::Skipped(reason),
+    };
+    fixture::block_on(async {
+        let engine = match fixture::engine(disk.path()).await {
+            Ok(engine) => engine,
+            Err(reason) => return Outcome::Skipped(reason),
+        };
+        for name in ["a", "b"] {
+            let (built, _) = build(&engine, request(file(name, 12 * MIB))).await;
+            built.map(drop).expect("builds");
+            engine.settle().await;
+        }
+        let (built, events) = build(&engine, request(run)).await;
+        built
+            .map(drop)
+            .expect("has room once something else is gone");
+        let log = |event: &Event| match event {
+            Event::Log { data, .. } => Some(String::from_utf8_lossy(data).into_owned()),
+            _ => None,
+        };
+        let log: String = events.iter().filter_map(log).collect();
+        assert!(log.contains("; trying once more\n"), "{log}");
         Outcome::Passed
     })
 }

@@ -23,6 +23,7 @@ use super::exec_mounts;
 use super::exec_mounts::Prepared;
 use super::exec_outputs;
 use super::failure::exit_code;
+use super::room;
 use crate::Services;
 use crate::Snapshot;
 use crate::SolveSubject;
@@ -186,6 +187,8 @@ impl ExecOp {
         Err(OpFailure::Process {
             command: self.step.command(),
             status,
+            // To be asked now: what the step has written goes with its layer.
+            on_full_disk: room::is_nothing_left(&self.services),
         })
     }
 }

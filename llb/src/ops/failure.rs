@@ -38,7 +38,12 @@ pub(crate) enum OpFailure {
     Cancelled(#[from] Cancelled),
     /// The process ended otherwise than it should (row EXC-12).
     #[error("process {command:?} did not complete successfully: {}", status_text(.status))]
-    Process { command: String, status: ExitStatus },
+    Process {
+        command: String,
+        status: ExitStatus,
+        /// There was no space left when it ended.
+        on_full_disk: bool,
+    },
     /// The process could not be run.
     #[error("process {command:?} did not complete successfully: {source}")]
     Exec { command: String, source: ExecError },
@@ -154,6 +159,15 @@ impl OpFailure {
             Self::Left { source, .. } => source.exit_code(),
             Self::NoRoom { source, .. } => source.downcast_ref::<Self>()?.exit_code(),
             _ => None,
+        }
+    }
+
+    /// Says whether it is about a process that ended when the disk was full.
+    pub(crate) fn is_on_full_disk(&self) -> bool {
+        match self {
+            Self::Process { on_full_disk, .. } => *on_full_disk,
+            Self::Left { source, .. } => source.is_on_full_disk(),
+            _ => false,
         }
     }
 

@@ -65,24 +65,13 @@ pub(super) struct WithRoom {
 }
 
 impl WithRoom {
-    fn is_full(&self, error: &OpError) -> bool {
-        let failure = error.downcast_ref::<OpFailure>();
-        let is_process = failure.is_some_and(|failure| failure.exit_code().is_some());
-        is_disk_full(&**error) || (is_process && self.has_nothing_left())
-    }
-
-    fn has_nothing_left(&self) -> bool {
-        let disk = rustix::fs::statvfs(self.services.snapshots.path());
-        disk.is_ok_and(|disk| disk.f_bavail.saturating_mul(disk.f_frsize) < NOTHING_BYTES)
-    }
-
     /// Makes room after `error`; gives it back if there is another reason for it.
     async fn make_room(
         &self,
         error: OpError,
         context: &OpContext<BuildContext>,
     ) -> Result<Room, OpError> {
-        if context.cancel.is_cancelled() || !self.is_full(&error) {
+        if context.cancel.is_cancelled() || !is_full(&error) {
             return Err(error);
         }
         // With it goes what is left of the op, which may be what takes the space.
@@ -92,18 +81,29 @@ impl WithRoom {
         context.progress.log(LogStream::Stderr, told.as_bytes());
         Ok(room)
     }
+}
 
-    /// Adds what is known of the disk, if the second attempt failed for it as well.
-    fn explain(&self, error: OpError, room: Room) -> OpError {
-        match self.is_full(&error) {
-            true => OpFailure::NoRoom {
-                source: error,
-                room,
-            }
-            .shared(),
-            false => error,
+fn is_full(error: &OpError) -> bool {
+    let failure = error.downcast_ref::<OpFailure>();
+    is_disk_full(&**error) || failure.is_some_and(OpFailure::is_on_full_disk)
+}
+
+/// Adds what is known of the disk, if the second attempt failed for it as well.
+fn explain(error: OpError, room: Room) -> OpError {
+    match is_full(&error) {
+        true => OpFailure::NoRoom {
+            source: error,
+            room,
         }
+        .shared(),
+        false => error,
     }
+}
+
+/// Says whether what is left on the disk with the layers is not worth mentioning.
+pub(super) fn is_nothing_left(services: &Services) -> bool {
+    let disk = rustix::fs::statvfs(services.snapshots.path());
+    disk.is_ok_and(|disk| disk.f_bavail.saturating_mul(disk.f_frsize) < NOTHING_BYTES)
 }
 
 #[async_trait]
@@ -115,7 +115,7 @@ impl Op<Snapshot, BuildContext> for WithRoom {
         };
         let room = self.make_room(error, context).await?;
         let again = self.op.cache_map(context).await;
-        again.map_err(|error| self.explain(error, room))
+        again.map_err(|error| explain(error, room))
     }
 
     async fn content_digest(
@@ -138,7 +138,7 @@ impl Op<Snapshot, BuildContext> for WithRoom {
         };
         let room = self.make_room(error, context).await?;
         let again = self.op.exec(inputs, context).await;
-        again.map_err(|error| self.explain(error, room))
+        again.map_err(|error| explain(error, room))
     }
 
     fn takes_slot(&self) -> bool {
