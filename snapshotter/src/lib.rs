@@ -14,15 +14,18 @@
 //!    layer means the same on top of any stack, and renames it into the store.
 //! 4. From then on it is a [`Layer`]: shared, never changed, deleted by [`SnapshotStore::sweep`]
 //!    once nothing holds it.
+//! 5. [`SnapshotStore::flush`] makes it, and all others, survive a loss of power.
 //!
 //! On disk (every file and field is described in [`store`]):
 //!
 //! ```text
 //! layers/format            version and xattr namespace
 //! layers/next              ids below this were handed out
+//! layers/flushed           layers that a loss of power leaves alone
+//! layers/boot              the boot in which the store was last opened
 //! layers/<id>/fs/          the changeset: an overlayfs upper directory, sealed
 //! layers/<id>/manifest     what is known of it
-//! layers/tmp-<id>/{fs,work}   being written; deleted at the next start
+//! layers/tmp-<id>/{fs,work}   being written; deleted after the next start
 //! layers/dead-<id>/        being deleted
 //! ```
 
