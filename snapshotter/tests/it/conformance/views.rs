@@ -78,6 +78,7 @@ pub(super) fn many_layers(world: &World) {
 
 pub(super) fn a_probe_leaves_nothing_behind(world: &World) {
     let list = || {
+        world.fixture.store.finish_deleting();
         let entries = std::fs::read_dir(world.fixture.layers()).unwrap();
         let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name()).collect();
         names.sort();
