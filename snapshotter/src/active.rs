@@ -55,7 +55,7 @@ impl ActiveLayer {
             mtime_ns: (!lower.is_empty()).then_some(below.stat().mtime_ns),
             ..MetadataChange::all_of(below.stat())
         };
-        metadata::apply(&fs, below.stat().kind, &change).at(RootedPath::root())?;
+        metadata::apply(store.owners(), &fs, below.stat().kind, &change).at(RootedPath::root())?;
         let staging = folder.dir.try_clone().at("layer")?;
         let upper = Upper::new(store, lower, fs, (unfinished_name(folder.id), staging));
         Ok(Self {

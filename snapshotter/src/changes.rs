@@ -94,7 +94,7 @@ impl Changes {
                 dir = Arc::new(fdio::open_dir(&dir, component).at(path)?);
             }
         }
-        let raw = fdio::stat_at(&dir, name).at(path)?;
+        let raw = self.layer.owners().stat_at(&*dir, name).at(path)?;
         match raw.map(|raw| raw.kind()) {
             Some(FileKind::File) => Ok(File::from(fdio::open_data(&dir, name).at(path)?)),
             Some(_) => Err(not_regular()),
@@ -143,7 +143,9 @@ impl Changes {
             let child = fdio::open_dir(dir, name).at(&path)?;
             return self.enter(Arc::new(child), path);
         }
-        let stat = metadata::stat_of_name(dir, name, &raw).at(&path)?;
+        let owners = self.layer.owners();
+        let raw = owners.truth_of_name(dir, name, raw).at(&path)?;
+        let stat = metadata::stat_of_name(owners, dir, name, &raw).at(&path)?;
         if raw.nlink() > 1 {
             if let Some(first) = self.first_names.get(&raw.inode()) {
                 let first = first.clone();
@@ -162,7 +164,7 @@ impl Changes {
     }
 
     fn enter(&mut self, dir: Arc<OwnedFd>, path: RootedPath) -> Result<Change, SnapshotError> {
-        let stat = metadata::stat_of_dir(&dir).at(&path)?;
+        let stat = metadata::stat_of_dir(self.layer.owners(), &*dir).at(&path)?;
         let raw_names = fdio::read_names(&dir).at(&path)?;
         let mut names: Vec<Vec<u8>> = raw_names.into_iter().map(|raw| raw.name).collect();
         names.sort_unstable_by(|a, b| b.cmp(a));

@@ -60,15 +60,7 @@ impl From<Statx> for RawStat {
 
 impl RawStat {
     pub(crate) fn kind(&self) -> FileKind {
-        match FileType::from_raw_mode(self.mode) {
-            FileType::Directory => FileKind::Directory,
-            FileType::Symlink => FileKind::Symlink,
-            FileType::Fifo => FileKind::Fifo,
-            FileType::CharacterDevice => FileKind::CharDevice,
-            FileType::BlockDevice => FileKind::BlockDevice,
-            FileType::Socket => FileKind::Socket,
-            _ => FileKind::File,
-        }
+        kind_of_mode(self.mode)
     }
 
     pub(crate) fn is_dir(&self) -> bool {
@@ -126,6 +118,24 @@ impl RawStat {
         self.mtime
     }
 
+    /// The same file, owned by somebody else.
+    pub(crate) fn owned_by(mut self, uid: u32, gid: u32) -> Self {
+        self.owner = (uid, gid);
+        self
+    }
+
+    /// The same inode as something else: with another kind and permissions (`st_mode`), owner and device
+    /// number.
+    pub(crate) fn described_as(
+        mut self,
+        mode: u32,
+        owner: (u32, u32),
+        device: DeviceNumber,
+    ) -> Self {
+        (self.mode, self.owner, self.rdev) = (mode, owner, device);
+        self
+    }
+
     /// The same directory once it is removed.
     pub(crate) fn without_names(mut self) -> Self {
         self.nlink = 0;
@@ -144,7 +154,20 @@ impl RawStat {
     }
 }
 
-/// Describes `name` in `dir`; `None` if there is no such name.
+/// Returns the kind that `mode` (`st_mode`) names; without any it is a regular file.
+pub(crate) fn kind_of_mode(mode: u32) -> FileKind {
+    match FileType::from_raw_mode(mode) {
+        FileType::Directory => FileKind::Directory,
+        FileType::Symlink => FileKind::Symlink,
+        FileType::Fifo => FileKind::Fifo,
+        FileType::CharacterDevice => FileKind::CharDevice,
+        FileType::BlockDevice => FileKind::BlockDevice,
+        FileType::Socket => FileKind::Socket,
+        _ => FileKind::File,
+    }
+}
+
+/// Describes `name` in `dir` as the disk does; `None` if there is no such name.
 pub(crate) fn stat_at(dir: impl AsFd, name: &[u8]) -> Result<Option<RawStat>> {
     match rustix::fs::statx(
         dir,
@@ -158,7 +181,7 @@ pub(crate) fn stat_at(dir: impl AsFd, name: &[u8]) -> Result<Option<RawStat>> {
     }
 }
 
-/// Describes what is open behind `fd`.
+/// Describes what is open behind `fd` as the disk does.
 pub(crate) fn stat_fd(fd: impl AsFd) -> Result<RawStat> {
     rustix::fs::statx(fd, "", AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS).map(RawStat::from)
 }

@@ -19,7 +19,7 @@
 //! On disk (every file and field is described in [`store`]):
 //!
 //! ```text
-//! layers/format            version and xattr namespace
+//! layers/format            version, xattr namespace, where owners are kept
 //! layers/next              ids below this were handed out
 //! layers/flushed           layers that a loss of power leaves alone
 //! layers/boot              the boot in which the store was last opened
@@ -39,12 +39,14 @@ mod diff;
 mod digest;
 mod error;
 mod fdio;
+mod format;
 mod fuse;
 mod links;
 mod merge;
 mod metadata;
 mod mount;
 mod namespace;
+mod owners;
 mod remove;
 mod seal;
 mod stack;
@@ -62,6 +64,7 @@ pub use changes::ChangeKind;
 pub use changes::Changes;
 pub use digest::Selection;
 pub use error::SnapshotError;
+pub use format::StoreFormat;
 pub use metadata::MetadataChange;
 pub use mount::Backend;
 pub use mount::Backing;
@@ -74,6 +77,7 @@ pub use mount::Mounter;
 pub use mount::Refusal;
 pub use mount::choose;
 pub use namespace::XattrNamespace;
+pub use owners::Owners;
 pub use stack::LayerStack;
 pub use store::Layer;
 pub use store::LayerBlob;

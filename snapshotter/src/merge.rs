@@ -118,5 +118,6 @@ fn find_in_layer(layer: &Layer, path: &RootedPath) -> Result<InLayer, SnapshotEr
             Some(_) => dir = Arc::new(fdio::open_dir(&dir, name).at(path)?),
         }
     }
-    Ok(InLayer::Directory(metadata::stat_of_dir(&dir).at(path)?))
+    let stat = metadata::stat_of_dir(layer.owners(), &*dir).at(path)?;
+    Ok(InLayer::Directory(stat))
 }

@@ -6,15 +6,14 @@ use std::os::fd::AsFd;
 use lamina_types::FileKind;
 use lamina_types::Stat;
 use rustix::fs::AtFlags;
-use rustix::fs::Gid;
 use rustix::fs::Mode;
 use rustix::fs::Timespec;
 use rustix::fs::Timestamps;
 use rustix::fs::UTIME_OMIT;
-use rustix::fs::Uid;
 use rustix::io::Errno;
 use rustix::io::Result;
 
+use crate::Owners;
 use crate::fdio;
 use crate::fdio::RawStat;
 use crate::xattrs::Target;
@@ -56,20 +55,25 @@ pub(crate) fn default_directory() -> Stat {
     Stat::new(FileKind::Directory, 0o755)
 }
 
-/// Completes `raw`, which describes `name` in `dir`.
-pub(crate) fn stat_of_name(dir: &impl AsFd, name: &[u8], raw: &RawStat) -> Result<Stat> {
+/// Completes `raw`, which describes `name` in `dir` as the image does.
+pub(crate) fn stat_of_name(
+    owners: Owners,
+    dir: &impl AsFd,
+    name: &[u8],
+    raw: &RawStat,
+) -> Result<Stat> {
     let link_target = match raw.kind() {
-        FileKind::Symlink => fdio::read_link(dir, name)?,
+        FileKind::Symlink => owners.read_link(dir, name)?,
         _ => Vec::new(),
     };
-    let xattrs = Target::name(dir, name).image_xattrs()?;
+    let xattrs = Target::name(dir, name).image_xattrs(owners)?;
     Ok(assemble(raw, link_target, xattrs))
 }
 
 /// Describes the directory that is open behind `fd`.
-pub(crate) fn stat_of_dir(fd: &impl AsFd) -> Result<Stat> {
-    let raw = fdio::stat_fd(fd)?;
-    let xattrs = Target::opened(fd).image_xattrs()?;
+pub(crate) fn stat_of_dir(owners: Owners, fd: &impl AsFd) -> Result<Stat> {
+    let raw = owners.stat_fd(fd)?;
+    let xattrs = Target::opened(fd).image_xattrs(owners)?;
     Ok(assemble(&raw, Vec::new(), xattrs))
 }
 
@@ -100,26 +104,20 @@ fn assemble(raw: &RawStat, link_target: Vec<u8>, xattrs: BTreeMap<Vec<u8>, Vec<u
 /// Applies `change` to what is open behind `fd` (which may be `O_PATH`), in the order owner,
 /// attributes, mode, times: a change of owner clears set-id bits and file capabilities, and all of
 /// them would touch the times.
-pub(crate) fn apply(fd: &impl AsFd, kind: FileKind, change: &MetadataChange) -> Result<()> {
-    if let Some((uid, gid)) = change.owner {
-        // The largest id is no id: to chown(2) it means "leave it".
-        let uid = (uid != u32::MAX).then(|| Uid::from_raw(uid));
-        let gid = (gid != u32::MAX).then(|| Gid::from_raw(gid));
-        rustix::fs::chownat(fd, "", uid, gid, AtFlags::EMPTY_PATH)?;
-    }
-    if let Some(xattrs) = &change.xattrs {
-        Target::opened(fd).replace_image_xattrs(xattrs)?;
-    }
-    if let Some(mode) = change.mode.filter(|_| kind != FileKind::Symlink) {
-        set_mode(fd, mode)?;
-    }
+pub(crate) fn apply(
+    owners: Owners,
+    fd: &impl AsFd,
+    kind: FileKind,
+    change: &MetadataChange,
+) -> Result<()> {
+    owners.change(fd, kind, change)?;
     match change.mtime_ns {
         Some(mtime_ns) => set_mtime(fd, mtime_ns),
         None => Ok(()),
     }
 }
 
-/// Sets the twelve mode bits.
+/// Sets the twelve mode bits on disk.
 pub(crate) fn set_mode(fd: &impl AsFd, mode: u32) -> Result<()> {
     let mode = Mode::from_raw_mode(mode & 0o7777);
     match rustix::fs::fchmod(fd, mode) {

@@ -217,7 +217,8 @@ impl Sealer<'_> {
             // A directory in the place of a file is a change of the layer's own.
             (Some(said), _) => said && !open.replaced,
             (None, Some(below)) if !cut_off && (!empty || path.is_root()) => {
-                let ours = metadata::stat_of_dir(&open.dir).at(path)?;
+                let owners = self.upper.store().owners();
+                let ours = metadata::stat_of_dir(owners, &*open.dir).at(path)?;
                 same_directory(&ours, below.stat())
             }
             (None, _) => false,

@@ -10,8 +10,9 @@ use rustix::fs::XattrFlags;
 use rustix::io::Errno;
 use rustix::io::Result;
 
+use crate::Owners;
 use crate::fdio;
-use crate::namespace;
+use crate::owners::is_of_image;
 
 /// What has the attributes.
 #[derive(Clone)]
@@ -98,13 +99,13 @@ impl Target {
     }
 
     /// Returns the attributes that belong to the image.
-    pub(crate) fn image_xattrs(&self) -> Result<BTreeMap<Vec<u8>, Vec<u8>>> {
+    pub(crate) fn image_xattrs(&self, owners: Owners) -> Result<BTreeMap<Vec<u8>, Vec<u8>>> {
         let mut found = BTreeMap::new();
-        for name in self.list()? {
-            if !is_of_image(&name) {
+        for kept in self.list()? {
+            let Some(name) = owners.image_name(&kept) else {
                 continue;
-            }
-            if let Some(value) = self.get(&name)? {
+            };
+            if let Some(value) = self.get(&kept)? {
                 found.insert(name, value);
             }
         }
@@ -112,26 +113,24 @@ impl Target {
     }
 
     /// Makes the image's attributes exactly `wanted`; those of the overlay and the host stay.
-    pub(crate) fn replace_image_xattrs(&self, wanted: &BTreeMap<Vec<u8>, Vec<u8>>) -> Result<()> {
-        for name in self.list()? {
-            if is_of_image(&name) && !wanted.contains_key(&name) {
-                self.remove(&name)?;
+    pub(crate) fn replace_image_xattrs(
+        &self,
+        owners: Owners,
+        wanted: &BTreeMap<Vec<u8>, Vec<u8>>,
+    ) -> Result<()> {
+        for kept in self.list()? {
+            let name = owners.image_name(&kept);
+            if name.is_some_and(|name| !wanted.contains_key(&name)) {
+                self.remove(&kept)?;
             }
         }
         for (name, value) in wanted {
             if is_of_image(name) {
-                self.set(name, value)?;
+                self.set(&owners.kept_name(name), value)?;
             }
         }
         Ok(())
     }
-}
-
-/// Says whether an attribute belongs to the image: not to an overlay, and not to the host's security
-/// modules (labels and measurements of this machine); file capabilities do.
-fn is_of_image(name: &[u8]) -> bool {
-    !namespace::is_overlay(name)
-        && (!name.starts_with(b"security.") || name == b"security.capability")
 }
 
 /// The kernel's limit for a value and for a list.
@@ -148,24 +147,4 @@ fn with_growing_buffer(query: impl Fn(&mut [u8]) -> Result<usize>) -> Result<Vec
     let length = query(&mut large)?;
     large.truncate(length);
     Ok(large)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn labels_of_the_host_and_the_overlay_are_not_the_images() {
-        for (name, expected) in [
-            (&b"user.a"[..], true),
-            (b"security.capability", true),
-            (b"security.selinux", false),
-            (b"trusted.overlay.opaque", false),
-            (b"user.overlay.origin", false),
-            (b"trusted.x", true),
-            (b"system.posix_acl_access", true),
-        ] {
-            assert_eq!(is_of_image(name), expected, "{name:?}");
-        }
-    }
 }

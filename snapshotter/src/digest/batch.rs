@@ -67,7 +67,9 @@ impl<'a> Context<'a> {
         if let Some(known) = self.known(part, raw.inode()) {
             return Ok(known);
         }
-        let stat = metadata::stat_of_name(&part.fd, name, &raw).at(&shown)?;
+        let raw = part.owners.truth_of_name(&*part.fd, name, raw);
+        let raw = raw.at(&shown)?;
+        let stat = metadata::stat_of_name(part.owners, &*part.fd, name, &raw).at(&shown)?;
         let data = match stat.kind {
             FileKind::File if stat.size > 0 => {
                 Some(File::from(fdio::open_data(&part.fd, name).at(&shown)?))

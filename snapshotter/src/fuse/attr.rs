@@ -10,11 +10,9 @@ use fuser::FileAttr;
 use fuser::FileType;
 use fuser::INodeNo;
 use fuser::TimeOrNow;
+use lamina_types::DeviceNumber;
 use lamina_types::FileKind;
 use lamina_types::LayerId;
-use rustix::fs::AtFlags;
-use rustix::fs::Gid;
-use rustix::fs::Uid;
 use rustix::io::Errno;
 use rustix::io::Result;
 
@@ -23,6 +21,8 @@ use super::copy_up::Data;
 use super::node::Node;
 use super::node::Place;
 use super::overlay::Overlay;
+use crate::MetadataChange;
+use crate::Owners;
 use crate::fdio;
 use crate::fdio::RawStat;
 use crate::metadata;
@@ -48,9 +48,7 @@ pub(super) struct AttrChange {
 impl Overlay {
     /// Tells the kernel about `node`, which `raw` describes.
     pub(super) fn attributes(&self, node: &Node, raw: &RawStat) -> FileAttr {
-        let (uid, gid) = raw.owner();
-        let device = raw.rdev();
-        let device = rustix::fs::makedev(device.major, device.minor);
+        let (uid, gid) = self.shown_ids.of(raw.owner());
         FileAttr {
             ino: INodeNo(node.ino),
             size: raw.size(),
@@ -65,7 +63,7 @@ impl Overlay {
             uid,
             gid,
             // The protocol has room for 32 bits, in the kernel's old format.
-            rdev: encode_device(device),
+            rdev: encode_device(raw.rdev()),
             blksize: BLOCK_BYTES,
             flags: 0,
         }
@@ -105,8 +103,23 @@ impl Overlay {
             self.truncate(node, size, caller)?;
         }
         let fd = self.path_fd(node)?;
-        change.apply(&fd)?;
-        fdio::stat_fd(&fd)
+        change.apply(self.format.owners, &fd, node.kind)?;
+        self.stat_fd(&fd)
+    }
+
+    /// Takes the rights of its owner away from a file whose data an ordinary user changed.
+    pub(super) fn drop_set_ids(&self, fd: &OwnedFd) -> Result<()> {
+        let mode = self.stat_fd(fd)?.permissions();
+        let kept = match mode & 0o2010 {
+            // Without the group's right to execute, the bit means something else.
+            0o2000 => mode & !0o4000,
+            _ => mode & !SET_IDS,
+        };
+        let change = MetadataChange {
+            mode: (kept != mode).then_some(kept),
+            ..MetadataChange::default()
+        };
+        self.format.owners.change(fd, FileKind::File, &change)
     }
 
     fn truncate(&self, node: &Arc<Node>, size: u64, caller: Caller) -> Result<()> {
@@ -114,38 +127,27 @@ impl Overlay {
         rustix::fs::ftruncate(&fd, size)?;
         match caller.uid {
             0 => Ok(()),
-            _ => drop_set_ids(&fd),
+            _ => self.drop_set_ids(&fd),
         }
     }
 }
 
 impl AttrChange {
-    fn apply(&self, fd: &OwnedFd) -> Result<()> {
-        if self.uid.is_some() || self.gid.is_some() {
-            let (uid, gid) = (self.uid.map(Uid::from_raw), self.gid.map(Gid::from_raw));
-            rustix::fs::chownat(fd, "", uid, gid, AtFlags::EMPTY_PATH)?;
-        }
-        if let Some(mode) = self.mode {
-            metadata::set_mode(fd, mode)?;
-        }
+    fn apply(&self, owners: Owners, fd: &OwnedFd, kind: FileKind) -> Result<()> {
+        let owner = match (self.uid, self.gid) {
+            (None, None) => None,
+            (uid, gid) => Some((uid.unwrap_or(u32::MAX), gid.unwrap_or(u32::MAX))),
+        };
+        let change = MetadataChange {
+            owner,
+            mode: self.mode,
+            ..MetadataChange::default()
+        };
+        owners.change(fd, kind, &change)?;
         match (self.atime, self.mtime) {
             (None, None) => Ok(()),
             (atime, mtime) => metadata::set_times(fd, atime, mtime),
         }
-    }
-}
-
-/// Takes the rights of its owner away from a file whose data an ordinary user changed.
-pub(super) fn drop_set_ids(fd: &OwnedFd) -> Result<()> {
-    let mode = fdio::stat_fd(fd)?.permissions();
-    let kept = match mode & 0o2010 {
-        // Without the group's right to execute, the bit means something else.
-        0o2000 => mode & !0o4000,
-        _ => mode & !SET_IDS,
-    };
-    match kept == mode {
-        true => Ok(()),
-        false => metadata::set_mode(fd, kept),
     }
 }
 
@@ -199,16 +201,17 @@ pub(super) fn file_type(kind: FileKind) -> FileType {
 
 /// Packs a device number as the kernel does: 12 bits of the major number between 8 and 12 bits of the
 /// minor.
-fn encode_device(device: u64) -> u32 {
-    let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
+fn encode_device(device: DeviceNumber) -> u32 {
+    let DeviceNumber { major, minor } = device;
     minor & 0xff | (major & 0xfff) << 8 | (minor & !0xff) << 12
 }
 
 /// Unpacks what [`encode_device`] packs.
-pub(super) fn decode_device(packed: u32) -> u64 {
-    let major = packed >> 8 & 0xfff;
-    let minor = packed & 0xff | packed >> 12 & 0xf_ff00;
-    rustix::fs::makedev(major, minor)
+pub(super) fn decode_device(packed: u32) -> DeviceNumber {
+    DeviceNumber {
+        major: packed >> 8 & 0xfff,
+        minor: packed & 0xff | packed >> 12 & 0xf_ff00,
+    }
 }
 
 /// Describes no file: the answer for a name that does not exist, which the kernel remembers.
@@ -233,11 +236,9 @@ pub(super) fn no_file() -> FileAttr {
 }
 
 /// Returns the kind of node that `mode` asks for; directories and symlinks are not made by mode.
-pub(super) fn node_type(mode: u32) -> Result<rustix::fs::FileType> {
-    use rustix::fs::FileType as Kind;
-    match Kind::from_raw_mode(mode) {
-        Kind::Directory | Kind::Symlink => Err(Errno::INVAL),
-        Kind::Unknown => Ok(Kind::RegularFile),
+pub(super) fn node_kind(mode: u32) -> Result<FileKind> {
+    match fdio::kind_of_mode(mode) {
+        FileKind::Directory | FileKind::Symlink => Err(Errno::INVAL),
         kind => Ok(kind),
     }
 }
@@ -281,7 +282,7 @@ mod tests {
             (8, 0x123, 0x0010_0823),
             (0xfff, 0xf_ffff, 0xffff_ffff),
         ] {
-            let device = rustix::fs::makedev(major, minor);
+            let device = DeviceNumber { major, minor };
             assert_eq!(encode_device(device), packed);
             assert_eq!(decode_device(packed), device);
         }

@@ -107,7 +107,7 @@ impl Pending {
 impl TreeCopy<'_> {
     /// Copies up what one directory shows and the upper does not have.
     fn fill(&mut self, merged: &Merged) -> Result<()> {
-        let upper = Part::upper(Arc::clone(&merged.upper), self.overlay.namespace);
+        let upper = Part::upper(Arc::clone(&merged.upper), self.overlay.format);
         let parts: Vec<Part> = [upper]
             .into_iter()
             .chain(merged.lower.iter().cloned())
@@ -129,7 +129,7 @@ impl TreeCopy<'_> {
 
     fn is_opaque(&self, merged: &Merged, name: &[u8]) -> Result<bool> {
         let child = fdio::open_dir(&merged.upper, name)?;
-        crate::tree::is_opaque(&child, self.overlay.namespace)
+        crate::tree::is_opaque(&child, self.overlay.format.xattrs)
     }
 
     /// Remembers a directory of the tree that the kernel holds.
@@ -165,7 +165,7 @@ impl TreeCopy<'_> {
         let overlay = self.overlay;
         let fd = overlay.copy_dir_into(top, &merged.upper, name, self.writable)?;
         if let Some(node) = self.note_known(key) {
-            node.add_upper(Part::upper(fd, overlay.namespace));
+            node.add_upper(Part::upper(fd, overlay.format));
         }
         Ok(())
     }

@@ -69,14 +69,18 @@ impl Overlay {
     /// Copies a file of a sealed layer into the work directory; returns its name there.
     pub(super) fn stage(&self, from: At<'_>, data: Data, caller: Caller) -> Result<Vec<u8>> {
         let writable = self.writable()?;
-        let raw = fdio::stat_at(from.dir, from.name)?.ok_or(Errno::STALE)?;
+        let raw = self
+            .format
+            .owners
+            .stat_at(from.dir, from.name)?
+            .ok_or(Errno::STALE)?;
         let staged = writable.staged_name();
         let to = At {
             dir: &writable.work,
             name: &staged,
         };
         let rules = CopyRules {
-            namespace: self.namespace,
+            format: self.format,
             data: data == Data::Kept,
             go_on: &|| caller.still_waits(),
         };
@@ -167,7 +171,7 @@ impl Overlay {
         writable: &Writable,
     ) -> Result<Arc<OwnedFd>> {
         let fd = self.copy_dir_into(&self.top(node)?, above, &name.name, writable)?;
-        node.add_upper(Part::upper(Arc::clone(&fd), self.namespace));
+        node.add_upper(Part::upper(Arc::clone(&fd), self.format));
         Ok(fd)
     }
 
@@ -185,7 +189,7 @@ impl Overlay {
             name: &staged,
         };
         let made = || -> Result<Arc<OwnedFd>> {
-            let fd = copy_dir(&top.fd, to, self.namespace)?;
+            let fd = copy_dir(&top.fd, to, self.format)?;
             let (original, copy) = (fdio::stat_fd(&top.fd)?, fdio::stat_fd(&fd)?);
             let numbers = &self.table.numbers;
             numbers.alias(copy.inode(), numbers.of((top.layer(), original.inode())));

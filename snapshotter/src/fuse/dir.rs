@@ -10,13 +10,16 @@ use std::sync::Arc;
 use fuser::FileAttr;
 use fuser::FileType;
 use fuser::INodeNo;
+use lamina_types::FileKind;
 use rustix::io::Errno;
 use rustix::io::Result;
 
+use super::attr::file_type;
 use super::attr::no_file;
 use super::node::Node;
 use super::numbers::ROOT;
 use super::overlay::Overlay;
+use crate::Owners;
 use crate::tree::Part;
 use crate::tree::Shown;
 use crate::tree::read_merged_kinds;
@@ -133,14 +136,26 @@ impl Overlay {
     }
 
     fn listed(&self, parts: &[Part], shown: Shown) -> Listed {
-        let layer = parts.get(shown.part).and_then(Part::layer);
+        let part = parts.get(shown.part);
+        let layer = part.and_then(Part::layer);
+        let kind = match part.and_then(|part| kind_behind(part, &shown)) {
+            Some(kind) => file_type(kind),
+            None => kind_of(shown.hint),
+        };
         Listed {
             cookie: position(&shown.name),
             ino: self.table.numbers.of((layer, shown.inode)),
-            kind: kind_of(shown.hint),
+            kind,
             name: shown.name,
         }
     }
+}
+
+/// Returns what a file truly is, if it may stand for something else.
+fn kind_behind(part: &Part, shown: &Shown) -> Option<FileKind> {
+    let may = part.owners == Owners::Stored && shown.hint == rustix::fs::FileType::RegularFile;
+    let raw = may.then(|| part.stat_at(&shown.name))?;
+    raw.ok().flatten().map(|raw| raw.kind())
 }
 
 /// Turns what `getdents` says into what the kernel is told.

@@ -8,11 +8,9 @@ use rustix::fs::StatVfs;
 use rustix::io::Errno;
 use rustix::io::Result;
 
-use super::attr::drop_set_ids;
 use super::node::Node;
 use super::numbers::ROOT;
 use super::overlay::Overlay;
-use crate::fdio;
 
 /// The most bytes that one request copies, so that its answer has room for the number.
 const MAX_COPY_BYTES: u64 = 1 << 30;
@@ -34,7 +32,7 @@ impl Overlay {
         let fd = self.data_fd(node, true)?;
         let written = write_at(&fd, data, offset)?;
         if unprivileged {
-            drop_set_ids(&fd)?;
+            self.drop_set_ids(&fd)?;
         }
         u32::try_from(written).map_err(|_| Errno::OVERFLOW)
     }
@@ -74,7 +72,7 @@ impl Overlay {
     /// Returns the target of a symlink.
     pub(super) fn read_link(&self, node: &Node) -> Result<Vec<u8>> {
         let (part, name) = self.holder(node)?;
-        fdio::read_link(&part.fd, &name)
+        part.owners.read_link(&*part.fd, &name)
     }
 
     /// Returns how full the file system of the upper is.

@@ -27,6 +27,7 @@ mod dir;
 mod init;
 mod io;
 mod link_counts;
+mod maker;
 mod names;
 mod node;
 mod numbers;
@@ -35,6 +36,7 @@ mod open_dirs;
 mod overlay;
 mod rename;
 mod session;
+mod shown_ids;
 mod table;
 mod words;
 mod xattr;
@@ -67,15 +69,14 @@ impl OverlayFs {
         store: &SnapshotStore,
         stack: &LayerStack,
     ) -> Result<Self, SnapshotError> {
-        let namespace = store.namespace();
         let root: Arc<[Part]> = match stack.is_empty() {
             true => {
                 let empty = fdio::open_dir(store.dir(), EMPTY_DIR.as_bytes()).at(EMPTY_DIR)?;
-                Arc::new([Part::upper(Arc::new(empty), namespace)])
+                Arc::new([Part::upper(Arc::new(empty), store.format())])
             }
             false => stack.tree().root_parts()?,
         };
-        Ok(Self(Overlay::new(stack, root, namespace, None)))
+        Ok(Self(Overlay::new(stack, root, store.format(), None)))
     }
 
     /// Serves a layer that is being made, after [`ActiveLayer::begin_mount`]. The layer must not be
@@ -87,7 +88,7 @@ impl OverlayFs {
         let store = active.store();
         let writable = Writable::new(active.work_dir()?, store.umask());
         let root = active.tree().root_parts()?;
-        let overlay = Overlay::new(active.lower(), root, store.namespace(), Some(writable));
+        let overlay = Overlay::new(active.lower(), root, store.format(), Some(writable));
         Ok(Self(overlay))
     }
 }

@@ -3,14 +3,11 @@
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
+use lamina_types::DeviceNumber;
 use lamina_types::FileKind;
 use rustix::fs::AtFlags;
-use rustix::fs::FileType;
-use rustix::fs::Gid;
-use rustix::fs::Mode;
 use rustix::fs::OFlags;
 use rustix::fs::RenameFlags;
-use rustix::fs::Uid;
 use rustix::io::Errno;
 use rustix::io::Result;
 
@@ -21,13 +18,12 @@ use super::node::Node;
 use super::node::Place;
 use super::node::lower_of;
 use super::open::OpenFile;
-use super::overlay::Change;
 use super::overlay::Overlay;
 use super::overlay::Writable;
 use super::table::Arrival;
 use crate::fdio;
 use crate::fdio::RawStat;
-use crate::metadata;
+use crate::owners::New;
 use crate::remove;
 use crate::tree::Found;
 use crate::tree::Part;
@@ -68,11 +64,11 @@ impl Overlay {
         let change = self.change()?;
         let above = self.ensure_upper(at.parent, change.writable)?;
         let _busy = at.parent.lock_busy();
+        let maker = self.maker(&above, FileKind::File, new, change.writable)?;
         let (fd, _) = make(&above, at.name, |to| {
-            rustix::fs::openat(to.dir, to.name, flags, raw_mode(new.mode))
+            rustix::fs::openat(to.dir, to.name, flags, maker.host_mode())
         })?;
-        finish(&fd, FileKind::File, &above, new, &change)?;
-        let raw = fdio::stat_fd(&fd)?;
+        let raw = maker.finish(&fd)?;
         let node = self.arrived(at, &raw, Place::File(None));
         node.state().open = Some(OpenFile::new(fd, true, false));
         node.note_plain();
@@ -84,16 +80,16 @@ impl Overlay {
         let change = self.change()?;
         let above = self.ensure_upper(at.parent, change.writable)?;
         let _busy = at.parent.lock_busy();
+        let maker = self.maker(&above, FileKind::Directory, new, change.writable)?;
         let ((), replaced) = make(&above, at.name, |to| {
-            rustix::fs::mkdirat(to.dir, to.name, raw_mode(new.mode))
+            rustix::fs::mkdirat(to.dir, to.name, maker.host_mode())
         })?;
         let fd = fdio::open_dir(&above, at.name)?;
-        finish(&fd, FileKind::Directory, &above, new, &change)?;
+        let raw = maker.finish(&fd)?;
         if replaced == Replaced::Whiteout {
             self.make_opaque(&fd)?;
         }
-        let raw = fdio::stat_fd(&fd)?;
-        let part = Part::upper(Arc::new(fd), self.namespace);
+        let part = Part::upper(Arc::new(fd), self.format);
         Ok((
             self.arrived(at, &raw, Place::Directory(Arc::new([part]))),
             raw,
@@ -102,7 +98,7 @@ impl Overlay {
 
     /// Hides what lies below a directory of the upper.
     pub(super) fn make_opaque(&self, dir: &OwnedFd) -> Result<()> {
-        let opaque = self.namespace.opaque();
+        let opaque = self.format.xattrs.opaque();
         Target::opened(dir).set(opaque.as_bytes(), b"y")
     }
 
@@ -117,8 +113,9 @@ impl Overlay {
             mode: 0o777,
             caller,
         };
-        self.make_other(at, new, FileKind::Symlink, |to| {
-            rustix::fs::symlinkat(target, to.dir, to.name)
+        let owners = self.format.owners;
+        self.make_other(at, FileKind::Symlink, new, |to, wanted| {
+            owners.make_symlink(to.dir, to.name, target, wanted)
         })
     }
 
@@ -129,32 +126,33 @@ impl Overlay {
         &self,
         at: &NewName<'_>,
         new: NewEntry,
-        kind: FileType,
-        device: u64,
+        kind: FileKind,
+        device: DeviceNumber,
     ) -> Result<Described> {
-        if kind == FileType::CharacterDevice && device == 0 {
+        if kind == FileKind::CharDevice && device == DeviceNumber::default() {
             return Err(Errno::PERM);
         }
-        // The kind matters only to what is done after this.
-        self.make_other(at, new, FileKind::File, |to| {
-            rustix::fs::mknodat(to.dir, to.name, kind, raw_mode(new.mode), device)
+        let owners = self.format.owners;
+        self.make_other(at, kind, new, |to, wanted| {
+            let wanted = New { device, ..*wanted };
+            owners.make_node(to.dir, to.name, &wanted)
         })
     }
 
     fn make_other(
         &self,
         at: &NewName<'_>,
-        new: NewEntry,
         kind: FileKind,
-        entry: impl Fn(At<'_>) -> Result<()>,
+        new: NewEntry,
+        entry: impl Fn(At<'_>, &New) -> Result<()>,
     ) -> Result<Described> {
         let change = self.change()?;
         let above = self.ensure_upper(at.parent, change.writable)?;
         let _busy = at.parent.lock_busy();
-        make(&above, at.name, entry)?;
+        let maker = self.maker(&above, kind, new, change.writable)?;
+        make(&above, at.name, |to| entry(to, &maker.wanted))?;
         let fd = fdio::open_path(&above, at.name)?;
-        finish(&fd, kind, &above, new, &change)?;
-        let raw = fdio::stat_fd(&fd)?;
+        let raw = maker.finish(&fd)?;
         Ok((self.arrived(at, &raw, Place::File(None)), raw))
     }
 
@@ -173,7 +171,11 @@ impl Overlay {
         make(&above, at.name, |to| {
             rustix::fs::linkat(&part.fd, &name, to.dir, to.name, AtFlags::empty())
         })?;
-        let raw = fdio::stat_at(&above, at.name)?.ok_or(Errno::IO)?;
+        let raw = self
+            .format
+            .owners
+            .stat_at(&*above, at.name)?
+            .ok_or(Errno::IO)?;
         // The kernel counts a reference for the reply.
         self.arrived(at, &raw, Place::File(None));
         Ok(raw)
@@ -220,7 +222,7 @@ impl Overlay {
             return Err(Errno::NOTEMPTY);
         }
         let top = merged.first().ok_or(Errno::IO)?;
-        let raw = fdio::stat_fd(&top.fd)?;
+        let raw = top.stat()?;
         let hide = top.layer().is_some() || find(lower_of(&parts), at.name)?.is_some();
         match (top.layer(), hide) {
             // It may still hold whiteouts.
@@ -305,38 +307,4 @@ fn make<T>(
             Err(error)
         }
     }
-}
-
-/// Gives what was just made to the caller, with the mode that it asked for.
-fn finish(
-    fd: &OwnedFd,
-    kind: FileKind,
-    above: &OwnedFd,
-    new: NewEntry,
-    change: &Change<'_>,
-) -> Result<()> {
-    let (uid, gid) = (new.caller.uid, new.caller.gid);
-    let mut chowned = false;
-    if change.writable.owner != (uid, gid) {
-        // Below a set-group-id directory the host has already chosen the group.
-        let inherits = fdio::stat_fd(above)?.permissions() & 0o2000 != 0;
-        let gid = (!inherits).then(|| Gid::from_raw(gid));
-        let uid = Some(Uid::from_raw(uid));
-        rustix::fs::chownat(fd, "", uid, gid, AtFlags::EMPTY_PATH)?;
-        chowned = true;
-    }
-    let lost = new.mode & change.writable.umask != 0 || chowned && new.mode & 0o6000 != 0;
-    match kind {
-        FileKind::Symlink => Ok(()),
-        FileKind::Directory if lost => {
-            let inherited = fdio::stat_fd(fd)?.permissions() & 0o2000;
-            metadata::set_mode(fd, new.mode | inherited)
-        }
-        _ if lost => metadata::set_mode(fd, new.mode),
-        _ => Ok(()),
-    }
-}
-
-fn raw_mode(mode: u32) -> Mode {
-    Mode::from_raw_mode(mode & 0o7777)
 }

@@ -108,7 +108,7 @@ impl Overlay {
         let data = if truncate { Data::Dropped } else { Data::Kept };
         self.copy_up(node, data, caller)?;
         let fd = self.open_shared(node, true)?;
-        let access = Access::to_write(&fdio::stat_fd(&fd)?);
+        let access = Access::to_write(&self.stat_fd(&fd)?);
         if !node.joins(access) {
             self.release(node);
             return Err(self.set_apart(node)?);
@@ -123,7 +123,7 @@ impl Overlay {
     /// that makes the kernel find it.
     pub(super) fn set_apart(&self, node: &Node) -> Result<Errno> {
         let raw = match node.open_fd() {
-            Some(fd) => fdio::stat_fd(fd)?,
+            Some(fd) => self.stat_fd(&fd)?,
             None => return Ok(Errno::STALE),
         };
         let mut state = node.state();

@@ -139,7 +139,7 @@ mod tests {
 
     fn dir(ino: u64) -> Arc<Node> {
         let fd = fdio::open_dir(rustix::fs::CWD, b".").unwrap();
-        let part = Part::upper(Arc::new(fd), XattrNamespace::User);
+        let part = Part::upper(Arc::new(fd), XattrNamespace::User.into());
         let place = Place::Directory(Arc::new([part]));
         Arc::new(Node::new(ino, FileKind::Directory, Vec::new(), place))
     }

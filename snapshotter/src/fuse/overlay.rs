@@ -20,10 +20,11 @@ use super::node::Place;
 use super::numbers::Numbers;
 use super::open::IoMode;
 use super::open_dirs::OpenDirs;
+use super::shown_ids::ShownIds;
 use super::table::Arrival;
 use super::table::Table;
 use crate::LayerStack;
-use crate::XattrNamespace;
+use crate::StoreFormat;
 use crate::fdio;
 use crate::fdio::RawStat;
 use crate::tree::Found;
@@ -35,7 +36,8 @@ use crate::tree::find;
 /// Locks are taken in this order: a file's `busy`, `topology`, a directory's `busy`, and last those
 /// of the table and of single nodes, which are held for moments.
 pub(super) struct Overlay {
-    pub(super) namespace: XattrNamespace,
+    pub(super) format: StoreFormat,
+    pub(super) shown_ids: ShownIds,
     pub(super) table: Table,
     pub(super) link_counts: LinkCounts,
     pub(super) open_dirs: OpenDirs,
@@ -92,11 +94,12 @@ impl Overlay {
     pub(super) fn new(
         lower: &LayerStack,
         root: Arc<[Part]>,
-        namespace: XattrNamespace,
+        format: StoreFormat,
         writable: Option<Writable>,
     ) -> Self {
         Self {
-            namespace,
+            format,
+            shown_ids: ShownIds::of_this_process(),
             table: Table::new(Numbers::new(lower.ids()), Place::Directory(root)),
             link_counts: LinkCounts::new(lower.clone()),
             open_dirs: OpenDirs::default(),
@@ -194,16 +197,21 @@ impl Overlay {
     /// Describes a node as it is now.
     pub(super) fn stat(&self, node: &Arc<Node>) -> Result<RawStat> {
         if let Some(fd) = node.open_fd() {
-            return fdio::stat_fd(fd);
+            return self.stat_fd(&fd);
         }
         match node.place() {
             Place::Gone(left) => Ok(left),
             Place::File(_) => {
                 let (part, name) = self.holder(node)?;
-                fdio::stat_at(&part.fd, &name)?.ok_or(Errno::STALE)
+                part.stat_at(&name)?.ok_or(Errno::STALE)
             }
-            Place::Directory(_) | Place::Closed(_) => fdio::stat_fd(self.top(node)?.fd),
+            Place::Directory(_) | Place::Closed(_) => self.top(node)?.stat(),
         }
+    }
+
+    /// Describes what is open behind `fd` as the image does.
+    pub(super) fn stat_fd(&self, fd: &OwnedFd) -> Result<RawStat> {
+        self.format.owners.stat_fd(fd)
     }
 
     /// Returns the topmost of the directories that merge at `node`.
@@ -229,7 +237,7 @@ pub(super) fn arrival(parent: u64, name: &[u8], found: Found) -> Result<(RawStat
     let (raw, layer, place) = match found {
         Found::Directory(parts) => {
             let top = parts.first().ok_or(Errno::IO)?;
-            let (raw, layer) = (fdio::stat_fd(&top.fd)?, top.layer());
+            let (raw, layer) = (top.stat()?, top.layer());
             (raw, layer, Place::Directory(parts.into()))
         }
         Found::Other { part, raw } => (raw, part.layer(), Place::File(part.layer())),

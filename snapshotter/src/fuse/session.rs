@@ -168,7 +168,7 @@ impl fuser::Filesystem for OverlayFs {
         self.serve(|fs| {
             let made = || {
                 let (parent, name) = (&fs.node(parent)?, name.as_bytes());
-                let (kind, device) = (attr::node_type(mode)?, attr::decode_device(rdev));
+                let (kind, device) = (attr::node_kind(mode)?, attr::decode_device(rdev));
                 let new = new_entry(mode, request);
                 fs.make_node(&NewName { parent, name }, new, kind, device)
             };

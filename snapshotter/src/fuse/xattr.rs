@@ -14,6 +14,7 @@ use super::caller::Caller;
 use super::copy_up::Data;
 use super::node::Node;
 use super::overlay::Overlay;
+use crate::Owners;
 use crate::xattrs::Target;
 
 /// What a program may do beyond its user.
@@ -26,7 +27,7 @@ impl Overlay {
         if node.is_plain() && name == CAPABILITY {
             return Err(Errno::NODATA);
         }
-        let kept = self.namespace.escape(name);
+        let kept = self.kept_name(name);
         let value = self.with_target(node, |target| target.get(&kept))?;
         value.ok_or(Errno::NODATA)
     }
@@ -34,15 +35,32 @@ impl Overlay {
     /// Returns the names of all attributes, each ended by a NUL.
     pub(super) fn list_xattrs(&self, node: &Arc<Node>) -> Result<Vec<u8>> {
         let names = self.with_target(node, Target::list)?;
-        let shown = names
-            .iter()
-            .filter_map(|name| self.namespace.unescape(name));
+        let shown = names.iter().filter_map(|name| self.shown_name(name));
         let mut packed = Vec::new();
         for name in shown {
             packed.extend_from_slice(&name);
             packed.push(0);
         }
         Ok(packed)
+    }
+
+    /// Returns the name under which what a step calls `name` is kept.
+    fn kept_name(&self, name: &[u8]) -> Vec<u8> {
+        self.format
+            .owners
+            .kept_name(&self.format.xattrs.escape(name))
+    }
+
+    /// Returns what a step calls the attribute `kept`; `None` if it is told nothing of it.
+    fn shown_name(&self, kept: &[u8]) -> Option<Vec<u8>> {
+        let name = self.format.xattrs.unescape(kept)?;
+        let name = self.format.owners.shown_name(&name)?;
+        // Of the others the kernel would not even ask for the value: who has stored owners has none of
+        // the rights that they need.
+        let listed = self.format.owners == Owners::Real
+            || name.starts_with(b"user.")
+            || name.starts_with(b"security.");
+        listed.then_some(name)
     }
 
     /// Sets an attribute.
@@ -55,7 +73,7 @@ impl Overlay {
     ) -> Result<()> {
         self.copy_up(node, Data::Kept, caller)?;
         node.note_attributes();
-        let kept = self.namespace.escape(name);
+        let kept = self.kept_name(name);
         self.with_target(node, |target| target.set_with(&kept, value, flags))
     }
 
@@ -63,7 +81,7 @@ impl Overlay {
     pub(super) fn remove_xattr(&self, node: &Arc<Node>, name: &[u8], caller: Caller) -> Result<()> {
         self.get_xattr(node, name)?;
         self.copy_up(node, Data::Kept, caller)?;
-        let kept = self.namespace.escape(name);
+        let kept = self.kept_name(name);
         self.with_target(node, |target| target.remove_existing(&kept))
     }
 

@@ -8,13 +8,15 @@ use rustix::mount::OpenTreeFlags;
 
 use super::DetachedMount;
 use crate::LayerStack;
+use crate::Owners;
 use crate::SnapshotError;
 use crate::fdio;
 use crate::store::EMPTY_DIR;
 use crate::store::SnapshotStore;
 use crate::sys;
 
-/// Makes a view of a stack that one directory shows: no layer, or a single one that deletes nothing.
+/// Makes a view of a stack that one directory shows: no layer, or a single one that deletes nothing and
+/// whose files are what they are on disk.
 /// `None` for all other stacks.
 pub(super) fn simple_view(
     store: &SnapshotStore,
@@ -25,7 +27,9 @@ pub(super) fn simple_view(
             let empty = fdio::open_dir(store.dir(), EMPTY_DIR.as_bytes()).at(EMPTY_DIR)?;
             read_only(empty, EMPTY_DIR)?
         }
-        [only] if !only.has_whiteouts() => read_only(only.open_fs()?, &only.id().to_string())?,
+        [only] if !only.has_whiteouts() && store.owners() == Owners::Real => {
+            read_only(only.open_fs()?, &only.id().to_string())?
+        }
         _ => return Ok(None),
     };
     Ok(Some(DetachedMount::of(fd)))

@@ -37,7 +37,9 @@ impl CopyTree {
         let candidate = Self {
             store: store.clone(),
         };
-        match probe::check(&candidate, store) {
+        let checked =
+            probe::require_real_owners(store).and_then(|()| probe::check(&candidate, store));
+        match checked {
             Ok(()) => Ok(candidate),
             Err(error) => Err(SnapshotError::Unavailable {
                 backend: "copy",

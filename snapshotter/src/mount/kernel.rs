@@ -80,6 +80,11 @@ impl KernelOverlay {
     }
 
     fn probe_means(store: &SnapshotStore, all: &[Means]) -> Result<Self, SnapshotError> {
+        let unavailable = |reason| SnapshotError::Unavailable {
+            backend: "overlay",
+            reason,
+        };
+        probe::require_real_owners(store).map_err(|error| unavailable(error.to_string()))?;
         let mut reasons = Vec::new();
         for &means in all {
             let candidate = Self {
@@ -92,10 +97,7 @@ impl KernelOverlay {
                 Err(error) => reasons.push(format!("{}: {error}", means.describe())),
             }
         }
-        Err(SnapshotError::Unavailable {
-            backend: "overlay",
-            reason: reasons.join("; "),
-        })
+        Err(unavailable(reasons.join("; ")))
     }
 
     fn lower_folders(&self, stack: &LayerStack) -> Result<Vec<String>, SnapshotError> {

@@ -12,7 +12,8 @@
 //! | [`FuseOverlay`] | threads of this process | `/dev/fuse` |
 //! | [`CopyTree`] | the kernel, on a copy that is compared afterwards | nothing but bind mounts |
 //!
-//! [`choose`] tries them. The life of a writable mount:
+//! Where owners are stored ([`crate::Owners::Stored`]), only FUSE shows what the image has; the others
+//! refuse. [`choose`] tries them. The life of a writable mount:
 //!
 //! 1. [`Mounter::mount_active`] makes it; processes use it.
 //! 2. They end, and the last descriptor of the mount is closed.

@@ -11,6 +11,7 @@ use super::Mounter;
 use crate::ActiveLayer;
 use crate::LayerStack;
 use crate::MetadataChange;
+use crate::Owners;
 use crate::SnapshotError;
 use crate::SnapshotStore;
 use crate::WriteDir;
@@ -20,6 +21,9 @@ use crate::xattrs::Target;
 /// Why a way of mounting is refused.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ProbeError {
+    /// What is on disk is not what the image has.
+    #[error("this store keeps the owners of files in attributes, which only fuse shows")]
+    StoredOwners,
     /// A mount shows, or does, something else than it should.
     #[error("{0}")]
     Wrong(String),
@@ -30,6 +34,15 @@ pub(super) enum ProbeError {
 
 /// Attribute that a merged directory must show.
 const ATTRIBUTE: &[u8] = b"user.lamina";
+
+/// Refuses a store whose files are not on disk what they are in the image: for backends that show what
+/// is on disk.
+pub(super) fn require_real_owners(store: &SnapshotStore) -> std::result::Result<(), ProbeError> {
+    match store.owners() {
+        Owners::Real => Ok(()),
+        Owners::Stored => Err(ProbeError::StoredOwners),
+    }
+}
 
 /// Mounts two layers and a writable one on them, and checks that deletions, replaced directories and
 /// attributes show, and that writes land in the layer. Leaves nothing behind.

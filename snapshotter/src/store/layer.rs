@@ -20,6 +20,7 @@ use super::LayerBlob;
 use super::StorePlace;
 use super::manifest;
 use super::manifest::Manifest;
+use crate::Owners;
 use crate::SnapshotError;
 use crate::changes::Changes;
 use crate::digest::Memo;
@@ -150,6 +151,11 @@ impl Layer {
         let path = format!("{}/fs", self.0.id);
         let found = fdio::stat_at(&self.0.place.dir, path.as_bytes());
         found.is_ok_and(|found| found.is_some_and(|found| found.is_dir()))
+    }
+
+    /// Returns where the owners of files are kept.
+    pub(crate) fn owners(&self) -> Owners {
+        self.0.place.format.owners
     }
 
     /// Opens the changeset's root directory; those who hold it share one descriptor.

@@ -1,7 +1,7 @@
 //! The layers on disk.
 //!
 //! ```text
-//! layers/format        {"version": 1, "xattrs": "trusted" | "user"}
+//! layers/format        {"version": 1, "xattrs": "trusted" | "user", "owners": missing | "stored"}
 //! layers/next          hex number: ids from here on were never used
 //! layers/flushed       JSON: the layers that would survive a loss of power
 //! layers/boot          the boot in which the store was last opened
@@ -51,7 +51,9 @@ pub use usage::LayerUsage;
 pub(crate) use open::EMPTY_DIR;
 
 use crate::ActiveLayer;
+use crate::Owners;
 use crate::SnapshotError;
+use crate::StoreFormat;
 use crate::XattrNamespace;
 use crate::fdio;
 use crate::remove;
@@ -65,7 +67,6 @@ pub struct SnapshotStore(Arc<StoreInner>);
 
 struct StoreInner {
     place: Arc<StorePlace>,
-    namespace: XattrNamespace,
     layers: Mutex<HashMap<LayerId, Layer>>,
     progress: Mutex<flushed::Progress>,
     /// One flush at a time, since one does for all.
@@ -79,18 +80,21 @@ struct StoreInner {
 pub(crate) struct StorePlace {
     pub(crate) path: PathBuf,
     pub(crate) dir: OwnedFd,
+    pub(crate) format: StoreFormat,
 }
 
 impl SnapshotStore {
-    /// Opens the store in the folder `dir`, making it if it does not exist, and reads the manifests. What
-    /// an earlier process left unfinished is deleted in the background.
+    /// Opens the store in the folder `dir`, making it in `format` if it does not exist, and reads the
+    /// manifests. What an earlier process left unfinished is deleted in the background.
+    ///
+    /// A store of real owners stays one where stored ones are asked for: [`SnapshotStore::owners`] tells.
     ///
     /// # Errors
-    /// [`SnapshotError::Format`] if the store is of another version or namespace; I/O errors of the
-    /// folder itself. A broken layer is dropped and is not an error.
-    pub fn open(dir: &Path, namespace: XattrNamespace) -> Result<Self, SnapshotError> {
-        let place = open::open_place(dir)?;
-        open::check_format(&place, namespace)?;
+    /// [`SnapshotError::Format`] if the store is of another version or namespace, or has stored owners
+    /// where real ones are asked for; I/O errors of the folder itself. A broken layer is dropped and is
+    /// not an error.
+    pub fn open(dir: &Path, format: impl Into<StoreFormat>) -> Result<Self, SnapshotError> {
+        let place = open::open_place(dir, format.into())?;
         open::make_empty_dir(&place)?;
         let contents = open::scan(&place)?;
         let ids = ids::Ids::new(contents.highest());
@@ -103,7 +107,6 @@ impl SnapshotStore {
         }
         Ok(Self(Arc::new(StoreInner {
             place,
-            namespace,
             layers: Mutex::new(layers),
             progress: Mutex::new(progress),
             flushing: Mutex::default(),
@@ -166,7 +169,18 @@ impl SnapshotStore {
     /// Returns which attributes the layers use.
     #[must_use]
     pub fn namespace(&self) -> XattrNamespace {
-        self.0.namespace
+        self.format().xattrs
+    }
+
+    /// Returns where the owners of files are kept.
+    #[must_use]
+    pub fn owners(&self) -> Owners {
+        self.format().owners
+    }
+
+    /// Returns what was fixed when the store was made.
+    pub(crate) fn format(&self) -> StoreFormat {
+        self.0.place.format
     }
 
     /// Returns the folder that the store is in.

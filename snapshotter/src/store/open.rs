@@ -1,6 +1,7 @@
 //! Opening: the folder, its format, and one scan over what is in it.
 
 use std::collections::BTreeSet;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -19,7 +20,9 @@ use super::flushed;
 use super::flushed::Flushed;
 use super::manifest;
 use super::manifest::Manifest;
+use crate::Owners;
 use crate::SnapshotError;
+use crate::StoreFormat;
 use crate::XattrNamespace;
 use crate::error::errno;
 use crate::fdio;
@@ -45,54 +48,71 @@ const FAIR_SHARE: usize = 256;
 struct Format {
     version: u32,
     xattrs: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    owners: Option<String>,
 }
 
-pub(super) fn open_place(dir: &Path) -> Result<Arc<StorePlace>, SnapshotError> {
+/// Opens the folder and reads its format, or makes it with the one that is `wanted`.
+pub(super) fn open_place(
+    dir: &Path,
+    wanted: StoreFormat,
+) -> Result<Arc<StorePlace>, SnapshotError> {
     let path = std::path::absolute(dir).at(dir.display())?;
     std::fs::create_dir_all(&path).at(path.display())?;
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let dir = rustix::fs::open(&path, flags, Mode::empty()).at(path.display())?;
     // The kernel's own spelling, to recognise files of the store by where they are.
     let path = std::fs::read_link(fdio::proc_path(&dir)).at(path.display())?;
-    Ok(Arc::new(StorePlace { path, dir }))
-}
-
-pub(super) fn check_format(
-    place: &StorePlace,
-    namespace: XattrNamespace,
-) -> Result<(), SnapshotError> {
-    let text = match files::read(&place.dir, FORMAT_FILE.as_bytes()) {
-        Ok(text) => text,
-        Err(error) if error.is_not_found() => return initialise(place, namespace),
+    let format = match files::read(&dir, FORMAT_FILE.as_bytes()) {
+        Ok(text) => accept(&text, wanted).map_err(|reason| SnapshotError::Format {
+            path: path.join(FORMAT_FILE).display().to_string(),
+            reason,
+        })?,
+        Err(error) if error.is_not_found() => initialise(&dir, wanted)?,
         Err(error) => return Err(error),
     };
-    let wrong = |reason: String| SnapshotError::Format {
-        path: place.path.join(FORMAT_FILE).display().to_string(),
-        reason,
-    };
-    let format: Format =
-        serde_json::from_slice(&text).map_err(|error| wrong(format!("unreadable: {error}")))?;
-    if format.version != VERSION {
-        return Err(wrong(format!(
-            "version {} is not {VERSION}",
-            format.version
-        )));
-    }
-    if XattrNamespace::from_word(&format.xattrs) != Some(namespace) {
-        let reason = format!("made for {} attributes, not {namespace}", format.xattrs);
-        return Err(wrong(reason));
-    }
-    Ok(())
+    Ok(Arc::new(StorePlace { path, dir, format }))
 }
 
-fn initialise(place: &StorePlace, namespace: XattrNamespace) -> Result<(), SnapshotError> {
-    let format = Format {
+/// Reads the header of a store that is to be used as `wanted`, or says why it cannot be.
+///
+/// Stored owners need somebody who knows of them; real ones are what everybody can read, so an older
+/// store of a user with a single id goes on as it is.
+fn accept(text: &[u8], wanted: StoreFormat) -> Result<StoreFormat, String> {
+    let found: Format =
+        serde_json::from_slice(text).map_err(|error| format!("unreadable: {error}"))?;
+    if found.version != VERSION {
+        return Err(format!("version {} is not {VERSION}", found.version));
+    }
+    if XattrNamespace::from_word(&found.xattrs) != Some(wanted.xattrs) {
+        let (found, wanted) = (found.xattrs, wanted.xattrs);
+        return Err(format!("made for {found} attributes, not {wanted}"));
+    }
+    let owners = Owners::from_word(found.owners.as_deref());
+    match (owners, wanted.owners) {
+        (Some(Owners::Stored), Owners::Real) => Err(STORED_OWNERS.to_owned()),
+        (Some(owners), _) => Ok(StoreFormat { owners, ..wanted }),
+        (None, _) => {
+            let found = found.owners.unwrap_or_default();
+            Err(format!("made for {found} owners, which are unknown here"))
+        }
+    }
+}
+
+/// Why a store of a user with a single id is not opened otherwise.
+const STORED_OWNERS: &str = "made by a user with a single id: it keeps the owners of files in \
+     attributes, which needs such a user and mounts over FUSE; use another folder";
+
+fn initialise(dir: &OwnedFd, format: StoreFormat) -> Result<StoreFormat, SnapshotError> {
+    let header = Format {
         version: VERSION,
-        xattrs: namespace.word().to_owned(),
+        xattrs: format.xattrs.word().to_owned(),
+        owners: format.owners.word().map(str::to_owned),
     };
-    let text = serde_json::to_vec(&format).expect("a struct of plain fields serializes");
-    files::replace_durably(&place.dir, FORMAT_FILE, &text)?;
-    files::sync_dir(&place.dir)
+    let text = serde_json::to_vec(&header).expect("a struct of plain fields serializes");
+    files::replace_durably(dir, FORMAT_FILE, &text)?;
+    files::sync_dir(dir)?;
+    Ok(format)
 }
 
 /// Makes the empty directory if it is missing.

@@ -61,9 +61,12 @@ impl Entry {
     ) -> Result<Self, SnapshotError> {
         let (stat, origin) = match parts.first() {
             Some(top) => {
-                let raw = fdio::stat_fd(&top.fd).at(&path)?;
+                let raw = top.stat().at(&path)?;
                 let origin = Origin::new(&raw, top);
-                (metadata::stat_of_dir(&top.fd).at(&path)?, origin)
+                (
+                    metadata::stat_of_dir(top.owners, &*top.fd).at(&path)?,
+                    origin,
+                )
             }
             None => (metadata::default_directory(), Origin::nowhere()),
         };
@@ -88,7 +91,7 @@ impl Entry {
             Found::Directory(parts) => return Self::directory(tree, path, parts.into()),
             Found::Other { part, raw } => (part, raw),
         };
-        let stat = metadata::stat_of_name(&part.fd, name, &raw).at(&path)?;
+        let stat = metadata::stat_of_name(part.owners, &*part.fd, name, &raw).at(&path)?;
         Ok(Self(Arc::new(EntryInner {
             tree: tree.clone(),
             path,

@@ -9,6 +9,8 @@ use lamina_types::LayerId;
 use rustix::fs::FileType;
 use rustix::io::Result;
 
+use crate::Owners;
+use crate::StoreFormat;
 use crate::XattrNamespace;
 use crate::fdio;
 use crate::fdio::RawName;
@@ -19,6 +21,8 @@ use crate::xattrs::Target;
 #[derive(Clone)]
 pub(crate) struct Part {
     pub(crate) fd: Arc<OwnedFd>,
+    /// Where the owners of files are kept.
+    pub(crate) owners: Owners,
     source: Source,
 }
 
@@ -31,14 +35,30 @@ enum Source {
 }
 
 impl Part {
-    pub(crate) fn sealed(fd: Arc<OwnedFd>, layer: LayerId) -> Self {
-        let source = Source::Layer(layer);
-        Self { fd, source }
+    pub(crate) fn sealed(fd: Arc<OwnedFd>, layer: LayerId, owners: Owners) -> Self {
+        Self {
+            fd,
+            owners,
+            source: Source::Layer(layer),
+        }
     }
 
-    pub(crate) fn upper(fd: Arc<OwnedFd>, namespace: XattrNamespace) -> Self {
-        let source = Source::Upper(namespace);
-        Self { fd, source }
+    pub(crate) fn upper(fd: Arc<OwnedFd>, format: StoreFormat) -> Self {
+        Self {
+            fd,
+            owners: format.owners,
+            source: Source::Upper(format.xattrs),
+        }
+    }
+
+    /// Describes the directory as the image does.
+    pub(crate) fn stat(&self) -> Result<RawStat> {
+        self.owners.stat_fd(&*self.fd)
+    }
+
+    /// Describes `name` in the directory as the image does; `None` if there is no such name.
+    pub(crate) fn stat_at(&self, name: &[u8]) -> Result<Option<RawStat>> {
+        self.owners.stat_at(&*self.fd, name)
     }
 
     /// Returns the sealed layer that this is in; `None` for the active one.
@@ -53,6 +73,7 @@ impl Part {
     pub(crate) fn with_fd(&self, fd: OwnedFd) -> Self {
         Self {
             fd: Arc::new(fd),
+            owners: self.owners,
             source: self.source,
         }
     }
@@ -76,7 +97,7 @@ pub(crate) fn is_opaque(fd: &OwnedFd, namespace: XattrNamespace) -> Result<bool>
 pub(crate) enum Found {
     /// A directory, and all that merges there, topmost first.
     Directory(Vec<Part>),
-    /// Anything else, with the directory that holds it.
+    /// Anything else, with the directory that holds it, described as the image does.
     Other { part: Part, raw: RawStat },
 }
 
@@ -89,6 +110,7 @@ pub(crate) fn find(parts: &[Part], name: &[u8]) -> Result<Option<Found>> {
         };
         if !raw.is_dir() {
             if merged.is_empty() && !raw.is_whiteout() {
+                let raw = part.owners.truth_of_name(&*part.fd, name, raw)?;
                 let part = part.clone();
                 return Ok(Some(Found::Other { part, raw }));
             }
@@ -116,7 +138,7 @@ pub(crate) struct Shown {
     /// Which of the directories has it, counted from the top.
     pub(crate) part: usize,
     pub(crate) is_dir: bool,
-    /// What it is, as far as `getdents` says.
+    /// What it is on disk, as far as `getdents` says.
     pub(crate) hint: FileType,
     /// The inode number in that directory's file system.
     pub(crate) inode: u64,

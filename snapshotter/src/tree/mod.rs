@@ -28,7 +28,7 @@ pub(crate) use find::read_merged_kinds;
 pub(crate) use lookup::MAX_SYMLINKS;
 
 use crate::SnapshotError;
-use crate::XattrNamespace;
+use crate::StoreFormat;
 use crate::stack::LayerStack;
 
 /// A merged, read-only view of directories stacked as overlayfs does. Cheap to clone.
@@ -57,11 +57,11 @@ impl Tree {
     pub(crate) fn of_active(
         lower: LayerStack,
         upper: Arc<std::os::fd::OwnedFd>,
-        namespace: XattrNamespace,
+        format: StoreFormat,
     ) -> Self {
         Self(Arc::new(TreeInner {
             lower,
-            upper: Some(Part::upper(upper, namespace)),
+            upper: Some(Part::upper(upper, format)),
             parts: OnceLock::new(),
         }))
     }
@@ -73,7 +73,7 @@ impl Tree {
         }
         let mut parts: Vec<Part> = self.0.upper.iter().cloned().collect();
         for layer in self.0.lower.layers().iter().rev() {
-            parts.push(Part::sealed(layer.open_fs()?, layer.id()));
+            parts.push(Part::sealed(layer.open_fs()?, layer.id(), layer.owners()));
         }
         Ok(Arc::clone(self.0.parts.get_or_init(|| parts.into())))
     }

@@ -42,7 +42,7 @@ impl WriteDir {
             return self.open_dir(name)?.set_own_metadata(change);
         };
         let fd = fdio::open_path(self.ensure()?, name).at(&path)?;
-        Ok(metadata::apply(&fd, raw.kind(), change).at(&path)?)
+        Ok(metadata::apply(self.upper().owners(), &fd, raw.kind(), change).at(&path)?)
     }
 
     /// As [`WriteDir::set_metadata`], for a file that [`WriteDir::create_file`] of this layer returned:
@@ -56,7 +56,8 @@ impl WriteDir {
         change: &MetadataChange,
     ) -> Result<(), SnapshotError> {
         self.upper().check_unsealed(self.path())?;
-        Ok(metadata::apply(file, FileKind::File, change).at(self.path())?)
+        let owners = self.upper().owners();
+        Ok(metadata::apply(owners, file, FileKind::File, change).at(self.path())?)
     }
 
     /// Sets what is `Some` in `change` on this directory itself.
@@ -71,7 +72,8 @@ impl WriteDir {
         }
         let fd = self.ensure()?;
         self.upper().mark_explicit(path);
-        Ok(metadata::apply(fd, FileKind::Directory, change).at(path)?)
+        let owners = self.upper().owners();
+        Ok(metadata::apply(owners, fd, FileKind::Directory, change).at(path)?)
     }
 
     /// Gives this directory the metadata of `stat` as one that is only passed through.
@@ -79,7 +81,8 @@ impl WriteDir {
         let path = self.path();
         self.upper().mark_implied(path);
         let change = MetadataChange::all_of(stat);
-        Ok(metadata::apply(self.ensure()?, FileKind::Directory, &change).at(path)?)
+        let owners = self.upper().owners();
+        Ok(metadata::apply(owners, self.ensure()?, FileKind::Directory, &change).at(path)?)
     }
 
     /// Sets the modification time of this directory without saying that the layer is about it: after
@@ -128,7 +131,7 @@ impl Upper {
         };
         let still = |(dir, name): &Place| {
             let dir = Arc::clone(self.dir(dir).ok()?.ensure().ok()?);
-            let raw = fdio::stat_at(&dir, name).ok().flatten();
+            let raw = self.owners().stat_at(&*dir, name).ok().flatten();
             raw.filter(|raw| raw.inode() == inode).map(|raw| (dir, raw))
         };
         let mut names = places
@@ -174,7 +177,7 @@ impl Upper {
             name: staged.as_bytes(),
         };
         let rules = CopyRules {
-            namespace: self.store().namespace(),
+            format: self.store().format(),
             data: true,
             go_on: &|| Ok(()),
         };

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::os::fd::OwnedFd;
 
+use lamina_types::DeviceNumber;
 use lamina_types::FileKind;
 use lamina_types::IoContext;
 use lamina_types::LayerId;
@@ -16,10 +17,12 @@ use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 use super::WriteDir;
+use crate::Owners;
 use crate::SnapshotError;
 use crate::error::errno;
 use crate::fdio;
 use crate::metadata;
+use crate::owners::New;
 use crate::store::Layer;
 use crate::tree::Entry;
 use crate::tree::find;
@@ -42,8 +45,11 @@ impl WriteDir {
         let made = |dir: &OwnedFd| rustix::fs::mkdirat(dir, name, raw_mode(mode & 0o777));
         let ((), replaced) = self.create(name, &path, made)?;
         let fd = fdio::open_dir_readable(self.ensure()?, name).at(&path)?;
-        // Always: the umask takes bits away, and a set-group-id parent adds one.
-        rustix::fs::fchmod(&fd, raw_mode(mode)).at(&path)?;
+        match self.upper().owners() {
+            // Always: the umask takes bits away, and a set-group-id parent adds one.
+            Owners::Real => rustix::fs::fchmod(&fd, raw_mode(mode)).at(&path)?,
+            Owners::Stored => self.settle(&fd, FileKind::Directory, mode, &path)?,
+        }
         if replaced == Replaced::Whiteout {
             let opaque = self.upper().store().namespace().opaque();
             Target::opened(&fd).set(opaque.as_bytes(), b"y").at(&path)?;
@@ -72,8 +78,10 @@ impl WriteDir {
         let (fd, _) = self.create(name, &path, |dir| {
             rustix::fs::openat(dir, name, flags | OFlags::CLOEXEC, raw_mode(mode))
         })?;
-        if mode & (self.umask() | 0o6000) != 0 {
-            rustix::fs::fchmod(&fd, raw_mode(mode)).at(&path)?;
+        match self.upper().owners() {
+            Owners::Real if mode & (self.umask() | 0o6000) == 0 => {}
+            Owners::Real => rustix::fs::fchmod(&fd, raw_mode(mode)).at(&path)?,
+            Owners::Stored => self.settle(&fd, FileKind::File, mode, &path)?,
         }
         Ok(File::from(fd))
     }
@@ -84,7 +92,13 @@ impl WriteDir {
     /// `EEXIST`, or what the host's file system says.
     pub fn symlink(&self, name: &[u8], target: &[u8]) -> Result<(), SnapshotError> {
         let path = self.check(name)?;
-        self.create(name, &path, |dir| rustix::fs::symlinkat(target, dir, name))?;
+        let (owners, new) = (
+            self.upper().owners(),
+            self.new_entry(FileKind::Symlink, 0o777)?,
+        );
+        self.create(name, &path, |dir| {
+            owners.make_symlink(dir, name, target, &new)
+        })?;
         Ok(())
     }
 
@@ -92,12 +106,16 @@ impl WriteDir {
     ///
     /// # Errors
     /// `EEXIST`; `EINVAL` for other kinds and for the device number 0:0 of a character device, which
-    /// would be a whiteout; [`SnapshotError::Device`] in a user namespace.
+    /// would be a whiteout; [`SnapshotError::Device`] in a user namespace, unless owners are stored.
     pub fn make_node(&self, name: &[u8], stat: &Stat) -> Result<(), SnapshotError> {
         let path = self.check(name)?;
-        let (kind, device) = node_type(stat).ok_or_else(|| errno(Errno::INVAL, &path))?;
-        let mode = raw_mode(stat.mode);
-        let make = |dir: &OwnedFd| rustix::fs::mknodat(dir, name, kind, mode, device);
+        let stat = checked_node(stat).ok_or_else(|| errno(Errno::INVAL, &path))?;
+        let owners = self.upper().owners();
+        let new = New {
+            device: stat.device,
+            ..self.new_entry(stat.kind, stat.mode)?
+        };
+        let make = |dir: &OwnedFd| owners.make_node(dir, name, &new);
         if let Err(error) = self.create(name, &path, make) {
             let is_device = matches!(stat.kind, FileKind::CharDevice | FileKind::BlockDevice);
             return match error.errno() == Some(Errno::PERM.raw_os_error()) && is_device {
@@ -105,7 +123,7 @@ impl WriteDir {
                 false => Err(error),
             };
         }
-        if stat.mode & self.umask() != 0 {
+        if owners == Owners::Real && stat.mode & self.umask() != 0 {
             let fd = fdio::open_path(self.ensure()?, name).at(&path)?;
             metadata::set_mode(&fd, stat.mode).at(&path)?;
         }
@@ -227,6 +245,30 @@ impl WriteDir {
         }
     }
 
+    /// Gives what was just made behind `fd` exactly the permissions `mode`, where those are stored.
+    fn settle(
+        &self,
+        fd: &OwnedFd,
+        kind: FileKind,
+        mode: u32,
+        path: &RootedPath,
+    ) -> Result<(), SnapshotError> {
+        let new = self.new_entry(kind, mode)?;
+        Ok(self.upper().owners().settle(fd, &new).at(path)?)
+    }
+
+    /// Describes something new of the process's, with the group that this directory passes on; where
+    /// owners are real that is the kernel's work.
+    fn new_entry(&self, kind: FileKind, mode: u32) -> Result<New, SnapshotError> {
+        let group = match self.upper().owners() {
+            Owners::Real => None,
+            Owners::Stored => Owners::Stored
+                .inherited_group(&**self.ensure()?)
+                .at(self.path())?,
+        };
+        Ok(New::plain(kind, mode, (0, group.unwrap_or(0))))
+    }
+
     fn umask(&self) -> u32 {
         self.upper().store().umask()
     }
@@ -257,13 +299,12 @@ pub(crate) fn make_whiteout(dir: &OwnedFd, name: &[u8]) -> rustix::io::Result<()
     rustix::fs::mknodat(dir, name, FileType::CharacterDevice, Mode::empty(), 0)
 }
 
-fn node_type(stat: &Stat) -> Option<(FileType, u64)> {
-    let device = rustix::fs::makedev(stat.device.major, stat.device.minor);
-    match stat.kind {
-        FileKind::CharDevice if device != 0 => Some((FileType::CharacterDevice, device)),
-        FileKind::BlockDevice => Some((FileType::BlockDevice, device)),
-        FileKind::Fifo => Some((FileType::Fifo, 0)),
-        FileKind::Socket => Some((FileType::Socket, 0)),
-        _ => None,
-    }
+/// Returns `stat` if it describes what [`WriteDir::make_node`] makes.
+fn checked_node(stat: &Stat) -> Option<&Stat> {
+    let is_node = match stat.kind {
+        FileKind::CharDevice => stat.device != DeviceNumber::default(),
+        FileKind::BlockDevice | FileKind::Fifo | FileKind::Socket => true,
+        FileKind::File | FileKind::Directory | FileKind::Symlink => false,
+    };
+    is_node.then_some(stat)
 }

@@ -143,8 +143,8 @@ impl WriteDir {
     }
 
     fn parts(&self) -> Vec<Part> {
-        let namespace = self.upper().store().namespace();
-        let made = self.made().map(|fd| Part::upper(Arc::clone(fd), namespace));
+        let format = self.upper().store().format();
+        let made = self.made().map(|fd| Part::upper(Arc::clone(fd), format));
         made.into_iter()
             .chain(self.0.lower.iter().cloned())
             .collect()
@@ -247,7 +247,7 @@ impl WriteDir {
         // The directory above did not change in the view, so its time must not either.
         let above_mtime_ns = fdio::stat_fd(above).at(path)?.mtime_ns();
         let to = At { dir: above, name };
-        let fd = copy_dir(&top.fd, to, self.upper().store().namespace()).at(path)?;
+        let fd = copy_dir(&top.fd, to, self.upper().store().format()).at(path)?;
         metadata::set_mtime(above, above_mtime_ns).at(path)?;
         Ok(fd)
     }

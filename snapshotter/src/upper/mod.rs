@@ -39,6 +39,7 @@ pub(crate) use stage::CopyRules;
 pub(crate) use stage::copy_dir;
 pub(crate) use stage::copy_entry;
 
+use crate::Owners;
 use crate::SnapshotError;
 use crate::error::errno;
 use crate::links::LinkBook;
@@ -90,7 +91,7 @@ impl Upper {
         let fs = Arc::new(fs);
         Self(Arc::new(UpperInner {
             store: store.clone(),
-            view: Tree::of_active(lower.clone(), Arc::clone(&fs), store.namespace()),
+            view: Tree::of_active(lower.clone(), Arc::clone(&fs), store.format()),
             lower: lower.tree(),
             links: LinkBook::new(lower),
             fs,
@@ -154,6 +155,11 @@ impl Upper {
 
     pub(crate) fn store(&self) -> &SnapshotStore {
         &self.0.store
+    }
+
+    /// Returns where the owners of files are kept.
+    fn owners(&self) -> Owners {
+        self.store().owners()
     }
 
     /// Returns the name of the layer's folder in the store's.

@@ -7,16 +7,17 @@ use std::fs::File;
 use std::os::fd::OwnedFd;
 
 use lamina_types::FileKind;
-use rustix::fs::FileType;
 use rustix::fs::Mode;
 use rustix::fs::OFlags;
 use rustix::io::Result;
 
 use crate::MetadataChange;
+use crate::StoreFormat;
 use crate::XattrNamespace;
 use crate::fdio;
 use crate::fdio::RawStat;
 use crate::metadata;
+use crate::owners::New;
 use crate::xattrs::Target;
 
 /// A name in an open directory.
@@ -28,16 +29,16 @@ pub(crate) struct At<'a> {
 
 /// How much of an entry is copied, and until when.
 pub(crate) struct CopyRules<'a> {
-    /// The attributes of overlayfs in both places.
-    pub(crate) namespace: XattrNamespace,
+    /// How files are kept in both places.
+    pub(crate) format: StoreFormat,
     /// Whether a regular file keeps its data; it is truncated at once if not.
     pub(crate) data: bool,
     /// Asked while data is copied; its error ends the copy.
     pub(crate) go_on: &'a dyn Fn() -> Result<()>,
 }
 
-/// Makes `to`, which must not exist, a copy of `from`, which `raw` describes and which is not a
-/// directory: data with holes, owner, mode, times and attributes.
+/// Makes `to`, which must not exist, a copy of `from`, which is not a directory and which `raw`
+/// describes as the image does: data with holes, owner, mode, times and attributes.
 ///
 /// What was made stays there on an error.
 pub(crate) fn copy_entry(
@@ -46,22 +47,22 @@ pub(crate) fn copy_entry(
     to: At<'_>,
     rules: &CopyRules<'_>,
 ) -> std::io::Result<()> {
-    let stat = metadata::stat_of_name(from.dir, from.name, raw)?;
+    let owners = rules.format.owners;
+    let stat = metadata::stat_of_name(owners, from.dir, from.name, raw)?;
     match stat.kind {
         FileKind::File => copy_file(from, to, rules)?,
-        FileKind::Symlink => rustix::fs::symlinkat(stat.link_target.as_slice(), to.dir, to.name)?,
-        kind => {
-            let device = rustix::fs::makedev(stat.device.major, stat.device.minor);
-            let mode = Mode::from_raw_mode(stat.mode);
-            rustix::fs::mknodat(to.dir, to.name, file_type(kind), mode, device)?;
+        FileKind::Symlink => {
+            let new = New::like(&stat);
+            owners.make_symlink(to.dir, to.name, &stat.link_target, &new)?;
         }
+        _ => owners.make_node(to.dir, to.name, &New::like(&stat))?,
     }
     let fd = fdio::open_path(to.dir, to.name)?;
-    metadata::apply(&fd, stat.kind, &MetadataChange::all_of(&stat))?;
+    metadata::apply(owners, &fd, stat.kind, &MetadataChange::all_of(&stat))?;
     copy_escaped(
         &Target::name(from.dir, from.name),
         &Target::opened(&fd),
-        rules.namespace,
+        rules.format.xattrs,
     )?;
     Ok(metadata::set_times(
         &fd,
@@ -71,12 +72,13 @@ pub(crate) fn copy_entry(
 }
 
 /// Makes an empty directory with the metadata of `from`, and opens it.
-pub(crate) fn copy_dir(from: &OwnedFd, to: At<'_>, namespace: XattrNamespace) -> Result<OwnedFd> {
-    let stat = metadata::stat_of_dir(from)?;
+pub(crate) fn copy_dir(from: &OwnedFd, to: At<'_>, format: StoreFormat) -> Result<OwnedFd> {
+    let stat = metadata::stat_of_dir(format.owners, from)?;
     rustix::fs::mkdirat(to.dir, to.name, Mode::from_raw_mode(0o700))?;
     let fd = fdio::open_dir_readable(to.dir, to.name)?;
-    metadata::apply(&fd, FileKind::Directory, &MetadataChange::all_of(&stat))?;
-    copy_escaped(&Target::opened(from), &Target::opened(&fd), namespace)?;
+    let change = MetadataChange::all_of(&stat);
+    metadata::apply(format.owners, &fd, FileKind::Directory, &change)?;
+    copy_escaped(&Target::opened(from), &Target::opened(&fd), format.xattrs)?;
     Ok(fd)
 }
 
@@ -100,13 +102,4 @@ fn copy_file(from: At<'_>, to: At<'_>, rules: &CopyRules<'_>) -> std::io::Result
     }
     let source = File::from(fdio::open_data(from.dir, from.name)?);
     fdio::copy_data_while(&source, &File::from(made), rules.go_on)
-}
-
-fn file_type(kind: FileKind) -> FileType {
-    match kind {
-        FileKind::Fifo => FileType::Fifo,
-        FileKind::CharDevice => FileType::CharacterDevice,
-        FileKind::BlockDevice => FileType::BlockDevice,
-        _ => FileType::Socket,
-    }
 }
