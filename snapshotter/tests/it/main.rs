@@ -18,6 +18,7 @@ mod lookup;
 mod merge;
 mod mounts;
 mod old_format;
+mod owners;
 mod speed;
 mod store;
 mod support;

@@ -4,9 +4,11 @@ use std::collections::BTreeSet;
 
 use lamina_snapshotter::LayerBlob;
 use lamina_snapshotter::LayerStack;
+use lamina_snapshotter::Owners;
 use lamina_snapshotter::Selection;
 use lamina_snapshotter::SnapshotError;
 use lamina_snapshotter::SnapshotStore;
+use lamina_snapshotter::StoreFormat;
 use lamina_snapshotter::XattrNamespace;
 use lamina_types::CancelToken;
 use lamina_types::ChainId;
@@ -152,6 +154,57 @@ fn a_store_of_another_kind_is_refused() {
     .unwrap();
     let error = SnapshotStore::open(folder.path(), XattrNamespace::Trusted).unwrap_err();
     assert!(error.to_string().ends_with("version 2 is not 1"), "{error}");
+}
+
+#[test]
+fn where_owners_are_kept_is_fixed() {
+    let header = |owners: &str| format!("{{\"version\":1,\"xattrs\":\"user\"{owners}}}");
+    let (none, stored) = (header(""), header(",\"owners\":\"stored\""));
+    let other = header(",\"owners\":\"elsewhere\"");
+    let real = StoreFormat::from(XattrNamespace::User);
+    for (name, found, wanted, outcome) in [
+        ("new, real", None, real, Ok(Owners::Real)),
+        ("new, stored", None, StoreFormat::STORED, Ok(Owners::Stored)),
+        (
+            "stored",
+            Some(&stored),
+            StoreFormat::STORED,
+            Ok(Owners::Stored),
+        ),
+        ("older", Some(&none), real, Ok(Owners::Real)),
+        (
+            "older, of one id",
+            Some(&none),
+            StoreFormat::STORED,
+            Ok(Owners::Real),
+        ),
+        ("of one id", Some(&stored), real, Err("use another folder")),
+        (
+            "newer",
+            Some(&other),
+            StoreFormat::STORED,
+            Err("which are unknown here"),
+        ),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let format = folder.path().join("format");
+        if let Some(text) = found {
+            std::fs::write(&format, text).unwrap();
+        }
+        match (SnapshotStore::open(folder.path(), wanted), outcome) {
+            (Ok(store), Ok(owners)) => assert_eq!(store.owners(), owners, "{name}"),
+            (Err(error), Err(end)) => {
+                assert!(error.to_string().ends_with(end), "{name}: {error}");
+            }
+            (opened, _) => panic!("{name}: {opened:?}"),
+        }
+        let kept = std::fs::read_to_string(&format).unwrap();
+        let expected = found.unwrap_or(match wanted.owners {
+            Owners::Real => &none,
+            Owners::Stored => &stored,
+        });
+        assert_eq!(kept, *expected, "{name}");
+    }
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::process::Command;
 
+use crate::owners;
 use crate::support;
 use crate::support::skipped;
 
@@ -32,8 +33,10 @@ fn mounts_work_in_a_user_namespace() {
             "store::",
             "merge::",
             "kernel::",
+            "owners::",
         ])
         .env(support::USER_NAMESPACE, "1")
+        .envs(owners::digest_by_root().map(|digest| (owners::DIGEST_BY_ROOT, digest)))
         .output()
         .unwrap();
     let (out, err) = (

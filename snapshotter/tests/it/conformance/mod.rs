@@ -1,5 +1,6 @@
 //! The contract of `Mounter`: the same checks on every backend, as root and in a user namespace.
 //!
+//! FUSE is tried on a store that keeps owners in attributes as well, the only backend that mounts those.
 //! A backend that does not work here is skipped with its reason. `userns.rs` runs the whole suite once
 //! more as root of a user namespace.
 
@@ -17,6 +18,7 @@ use lamina_snapshotter::Backend;
 use lamina_snapshotter::DetachedMount;
 use lamina_snapshotter::LayerStack;
 use lamina_snapshotter::Mounter;
+use lamina_snapshotter::Owners;
 use lamina_snapshotter::choose;
 
 use crate::support::Fixture;
@@ -60,9 +62,10 @@ macro_rules! mounter_suite {
 }
 
 mounter_suite! {
-    kernel => lamina_snapshotter::Backend::Overlay,
-    fuse => lamina_snapshotter::Backend::Fuse,
-    copy => lamina_snapshotter::Backend::Copy,
+    kernel => (lamina_snapshotter::Backend::Overlay, lamina_snapshotter::Owners::Real),
+    fuse => (lamina_snapshotter::Backend::Fuse, lamina_snapshotter::Owners::Real),
+    copy => (lamina_snapshotter::Backend::Copy, lamina_snapshotter::Owners::Real),
+    stored => (lamina_snapshotter::Backend::Fuse, lamina_snapshotter::Owners::Stored),
 }
 
 /// A store and the backend under test.
@@ -74,8 +77,11 @@ pub(crate) struct World {
 
 impl World {
     /// Returns the backend ready to use, or says why not.
-    pub(crate) fn new(backend: Backend, test: &str) -> Option<Self> {
-        let fixture = Fixture::new();
+    pub(crate) fn new((backend, owners): (Backend, Owners), test: &str) -> Option<Self> {
+        let fixture = match owners {
+            Owners::Real => Fixture::new(),
+            Owners::Stored => Fixture::stored(),
+        };
         match choose(&fixture.store, Some(backend)) {
             Ok(chosen) => Some(Self {
                 fixture,
@@ -112,8 +118,8 @@ impl World {
     }
 }
 
-fn run(backend: Backend, test: &str, check: fn(&World)) {
-    if let Some(world) = World::new(backend, &format!("{backend}: {test}")) {
+fn run(kind: (Backend, Owners), test: &str, check: fn(&World)) {
+    if let Some(world) = World::new(kind, &format!("{}: {test}", kind.0)) {
         check(&world);
     }
 }

@@ -17,6 +17,7 @@ use lamina_snapshotter::Layer;
 use lamina_snapshotter::LayerStack;
 use lamina_snapshotter::SnapshotError;
 use lamina_snapshotter::SnapshotStore;
+use lamina_snapshotter::StoreFormat;
 use lamina_snapshotter::WriteDir;
 use lamina_snapshotter::XattrNamespace;
 use lamina_types::CancelToken;
@@ -33,22 +34,44 @@ pub(crate) fn in_user_namespace() -> bool {
 /// A store that goes away with the test.
 pub(crate) struct Fixture {
     pub(crate) store: SnapshotStore,
+    format: StoreFormat,
     folder: Arc<tempfile::TempDir>,
 }
 
 impl Fixture {
     pub(crate) fn new() -> Self {
+        Self::with(namespace().into())
+    }
+
+    /// A store that keeps owners in attributes.
+    pub(crate) fn stored() -> Self {
+        Self::with(StoreFormat::STORED)
+    }
+
+    fn with(format: StoreFormat) -> Self {
         let folder = Arc::new(tempfile::tempdir().unwrap());
-        let store = SnapshotStore::open(&folder.path().join("layers"), namespace()).unwrap();
-        Self { store, folder }
+        let store = SnapshotStore::open(&folder.path().join("layers"), format).unwrap();
+        Self {
+            store,
+            format,
+            folder,
+        }
     }
 
     /// Opens the store again, as the next process would.
     pub(crate) fn reopen(self) -> Self {
-        let Self { store, folder } = self;
+        let Self {
+            store,
+            format,
+            folder,
+        } = self;
         drop(store);
-        let store = SnapshotStore::open(&folder.path().join("layers"), namespace()).unwrap();
-        Self { store, folder }
+        let store = SnapshotStore::open(&folder.path().join("layers"), format).unwrap();
+        Self {
+            store,
+            format,
+            folder,
+        }
     }
 
     pub(crate) fn layers(&self) -> std::path::PathBuf {
