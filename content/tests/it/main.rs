@@ -5,6 +5,7 @@ mod goldens;
 mod hostile;
 mod layers;
 mod random;
+mod single_id;
 mod store;
 mod support;
 mod tools;

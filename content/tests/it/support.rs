@@ -10,11 +10,14 @@ use lamina_snapshotter::Entry;
 use lamina_snapshotter::Layer;
 use lamina_snapshotter::LayerStack;
 use lamina_snapshotter::SnapshotStore;
+use lamina_snapshotter::StoreFormat;
 use lamina_snapshotter::XattrNamespace;
 use lamina_types::CancelToken;
 use lamina_types::DiffId;
 use lamina_types::FileKind;
 use tempfile::TempDir;
+
+use crate::single_id;
 
 /// A layer store and a content store.
 pub(crate) struct Fixture {
@@ -39,12 +42,14 @@ pub(crate) fn report(text: &str) {
 impl Fixture {
     pub(crate) fn new() -> Self {
         let dir = TempDir::new().expect("a temporary directory");
-        let namespace = if rustix::process::geteuid().is_root() {
-            XattrNamespace::Trusted
+        let format = if single_id::is_inside() {
+            StoreFormat::STORED
+        } else if rustix::process::geteuid().is_root() {
+            XattrNamespace::Trusted.into()
         } else {
-            XattrNamespace::User
+            XattrNamespace::User.into()
         };
-        let layers = SnapshotStore::open(&dir.path().join("layers"), namespace);
+        let layers = SnapshotStore::open(&dir.path().join("layers"), format);
         let content = ContentStore::open(&dir.path().join("content"));
         Self {
             layers: layers.expect("opens"),

@@ -5,9 +5,12 @@ use std::io::ErrorKind;
 use lamina_snapshotter::ActiveLayer;
 use lamina_snapshotter::LayerStack;
 use lamina_snapshotter::SnapshotStore;
+use lamina_snapshotter::StoreFormat;
 use lamina_snapshotter::XattrNamespace;
 use lamina_types::CancelToken;
 use tempfile::TempDir;
+
+use crate::single_id;
 
 /// A store in memory, removed when dropped.
 pub(crate) struct Machine {
@@ -27,8 +30,11 @@ impl Machine {
         if let Err(error) = try_xattr(&folder) {
             return skip(&format!("extended attributes do not work: {error}"));
         }
-        let store = SnapshotStore::open(folder.path(), XattrNamespace::Trusted);
-        let store = store.expect("an empty store");
+        let format = match single_id::is_inside() {
+            true => StoreFormat::STORED,
+            false => XattrNamespace::Trusted.into(),
+        };
+        let store = SnapshotStore::open(folder.path(), format).expect("an empty store");
         Some(Self { store, folder })
     }
 
@@ -58,7 +64,11 @@ fn try_xattr(folder: &TempDir) -> std::io::Result<()> {
     let file = folder.path().join("probe");
     std::fs::write(&file, b"")?;
     let flags = rustix::fs::XattrFlags::empty();
-    for name in ["user.lamina", "trusted.overlay.lamina"] {
+    let names = match single_id::is_inside() {
+        true => &["user.lamina"][..],
+        false => &["user.lamina", "trusted.overlay.lamina"],
+    };
+    for &name in names {
         rustix::fs::setxattr(&file, name, b"x", flags)?;
     }
     match std::fs::remove_file(&file) {

@@ -8,4 +8,5 @@ mod model;
 mod ops;
 mod rows;
 mod simple;
+mod single_id;
 mod speed;
