@@ -17,6 +17,7 @@ use lamina_registry::RegistryClient;
 use lamina_session::SessionManager;
 use lamina_snapshotter::Chosen;
 use lamina_snapshotter::SnapshotStore;
+use lamina_snapshotter::StoreFormat;
 use lamina_snapshotter::XattrNamespace;
 use lamina_solver::RedbCache;
 use lamina_solver::Solver;
@@ -129,8 +130,14 @@ impl Stores {
         namespace: XattrNamespace,
     ) -> Result<Self, OpenError> {
         let registry = RegistryClient::new(options.registries.clone());
+        let layers = state.folder("layers")?;
+        let trial = state.root.join("trial");
+        let format = StoreFormat {
+            xattrs: namespace,
+            owners: mounts::owners(options.snapshotter, &layers, &trial),
+        };
         Ok(Self {
-            snapshots: SnapshotStore::open(&state.folder("layers")?, namespace)?,
+            snapshots: SnapshotStore::open(&layers, format)?,
             content: ContentStore::open(&state.folder("content")?)?,
             registry: registry.map_err(|error| OpenError::Registry(Box::new(error)))?,
             database: Arc::new(database::open(&state.root)?),
