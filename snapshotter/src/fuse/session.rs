@@ -583,7 +583,7 @@ mod tests {
     #[test]
     fn a_panic_ends_one_request() {
         let stack = LayerStack::empty();
-        let overlay = Overlay::new(&stack, Arc::new([]), XattrNamespace::User, None);
+        let overlay = Overlay::new(&stack, Arc::new([]), XattrNamespace::User.into(), None);
         let fs = OverlayFs(overlay);
         let mut served = 0;
         fs.serve(|_| panic!("a request that goes wrong"));

@@ -435,6 +435,10 @@ fn a_mount_shows_what_files_are() {
         ] {
             assert_eq!((metadata(at).uid(), metadata(at).gid()), expected, "{at}");
         }
+        if in_user_namespace() {
+            let opened = fs::File::open(root.join("dev/null")).err().unwrap();
+            assert_eq!(opened.raw_os_error(), Some(Errno::ACCESS.raw_os_error()));
+        }
         let null = metadata("dev/null");
         assert!(null.file_type().is_char_device());
         assert_eq!(null.rdev(), rustix::fs::makedev(1, 3));

@@ -12,13 +12,14 @@ use std::path::PathBuf;
 
 use lamina_snapshotter::Backend;
 use lamina_snapshotter::DetachedMount;
+use lamina_snapshotter::Owners;
 
 use crate::conformance::World;
 use crate::support::host_path;
 
 /// Returns a store with our own file system, or says why not.
 fn world(test: &str) -> Option<World> {
-    World::new(Backend::Fuse, test)
+    World::new((Backend::Fuse, Owners::Real), test)
 }
 
 fn root(mount: &DetachedMount) -> PathBuf {
