@@ -7,9 +7,13 @@
 //! ids inside   0       1 .. count                       with subordinate ids (newuidmap, newgidmap)
 //! ids outside  user    the ranges of /etc/subuid
 //!
-//! ids inside   0                                        without: one id, so every file is root's
+//! ids inside   0                                        without: one id
 //! ids outside  user
 //! ```
+//!
+//! With one id the kernel knows no other owner: every process is root's, and so is every file that a
+//! process sees. The owners that images say are kept in attributes of the layers
+//! ([`lamina_snapshotter::Owners::Stored`]).
 //!
 //! [`enter`] does it by forking: the child goes on in the namespaces, the parent stays outside as a
 //! stand-in that passes signals on and ends as the child ends.
@@ -46,7 +50,7 @@ pub enum IdMapping {
         /// Group ids in all.
         gids: u32,
     },
-    /// Root only: files can have no other owner.
+    /// Root only: neither processes nor files, as the kernel sees them, can be somebody else's.
     Single,
 }
 
