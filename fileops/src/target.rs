@@ -87,8 +87,5 @@ pub(crate) fn failed(
 
 /// Returns the number of the system's error behind `error`.
 pub(crate) fn errno(error: &SnapshotError) -> Option<Errno> {
-    match error {
-        SnapshotError::Io(path) => Errno::from_io_error(&path.source),
-        _ => None,
-    }
+    error.errno().map(Errno::from_raw_os_error)
 }

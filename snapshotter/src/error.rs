@@ -79,6 +79,20 @@ pub enum SnapshotError {
         /// Where it should have been.
         path: RootedPath,
     },
+    /// The namespace of an ordinary user has no such id, and the store keeps real owners.
+    #[error(
+        "{path}: this user has no id that stands for owner {uid}:{gid}: get subordinate ids (package \
+         uidmap, /etc/subuid, /etc/subgid), or start with another state folder where /dev/fuse can be \
+         used"
+    )]
+    Owner {
+        /// What was to be given to it.
+        path: RootedPath,
+        /// The user.
+        uid: u32,
+        /// The group.
+        gid: u32,
+    },
     /// What a mount of the layer is used for is not over.
     #[error("the mount of a layer is still in use")]
     MountInUse,
@@ -114,6 +128,7 @@ impl SnapshotError {
         match self {
             Self::Io(error) => Some(error.source.kind()),
             Self::Device { .. } => Some(io::ErrorKind::PermissionDenied),
+            Self::Owner { .. } => Some(io::ErrorKind::InvalidInput),
             _ => None,
         }
     }
@@ -124,6 +139,7 @@ impl SnapshotError {
         match self {
             Self::Io(error) => error.source.raw_os_error(),
             Self::Device { .. } => Some(rustix::io::Errno::PERM.raw_os_error()),
+            Self::Owner { .. } => Some(rustix::io::Errno::INVAL.raw_os_error()),
             _ => None,
         }
     }

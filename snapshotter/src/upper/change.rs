@@ -1,6 +1,7 @@
 //! Changing metadata, and the copies that this needs first.
 
 use std::fs::File;
+use std::os::fd::AsFd;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -42,7 +43,7 @@ impl WriteDir {
             return self.open_dir(name)?.set_own_metadata(change);
         };
         let fd = fdio::open_path(self.ensure()?, name).at(&path)?;
-        Ok(metadata::apply(self.upper().owners(), &fd, raw.kind(), change).at(&path)?)
+        self.apply(&fd, raw.kind(), change, &path)
     }
 
     /// As [`WriteDir::set_metadata`], for a file that [`WriteDir::create_file`] of this layer returned:
@@ -56,8 +57,7 @@ impl WriteDir {
         change: &MetadataChange,
     ) -> Result<(), SnapshotError> {
         self.upper().check_unsealed(self.path())?;
-        let owners = self.upper().owners();
-        Ok(metadata::apply(owners, file, FileKind::File, change).at(self.path())?)
+        self.apply(file, FileKind::File, change, self.path())
     }
 
     /// Sets what is `Some` in `change` on this directory itself.
@@ -72,8 +72,7 @@ impl WriteDir {
         }
         let fd = self.ensure()?;
         self.upper().mark_explicit(path);
-        let owners = self.upper().owners();
-        Ok(metadata::apply(owners, fd, FileKind::Directory, change).at(path)?)
+        self.apply(fd, FileKind::Directory, change, path)
     }
 
     /// Gives this directory the metadata of `stat` as one that is only passed through.
@@ -81,8 +80,25 @@ impl WriteDir {
         let path = self.path();
         self.upper().mark_implied(path);
         let change = MetadataChange::all_of(stat);
-        let owners = self.upper().owners();
-        Ok(metadata::apply(owners, self.ensure()?, FileKind::Directory, &change).at(path)?)
+        self.apply(self.ensure()?, FileKind::Directory, &change, path)
+    }
+
+    fn apply(
+        &self,
+        fd: &impl AsFd,
+        kind: FileKind,
+        change: &MetadataChange,
+        path: &RootedPath,
+    ) -> Result<(), SnapshotError> {
+        let applied = metadata::apply(self.upper().owners(), fd, kind, change);
+        match (applied, change.owner) {
+            // So the kernel says that an id is not mapped.
+            (Err(Errno::INVAL), Some((uid, gid))) => {
+                let path = path.clone();
+                Err(SnapshotError::Owner { path, uid, gid })
+            }
+            (applied, _) => Ok(applied.at(path)?),
+        }
     }
 
     /// Sets the modification time of this directory without saying that the layer is about it: after

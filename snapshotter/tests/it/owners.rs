@@ -336,6 +336,21 @@ fn what_the_kernel_refuses_is_refused() {
 }
 
 #[test]
+fn a_store_of_real_owners_says_which_one_nobody_has() {
+    if !in_user_namespace() {
+        return;
+    }
+    let fixture = Fixture::new();
+    let active = fixture.store.prepare(&LayerStack::empty()).unwrap();
+    let root = active.writer().root().unwrap();
+    write(&root, "f", "text").unwrap();
+    let error = root.set_metadata(b"f", &owned_by(5, 6)).unwrap_err();
+    let expected = "/f: this user has no id that stands for owner 5:6";
+    assert!(error.to_string().starts_with(expected), "{error}");
+    assert_eq!(error.errno(), Some(Errno::INVAL.raw_os_error()));
+}
+
+#[test]
 fn a_damaged_record_is_an_error_and_no_guess() {
     let fixture = Fixture::stored();
     let stack = fixture.stack(&LayerStack::empty(), |root| {
