@@ -65,7 +65,7 @@ fn fuse_works(trial: &Path) -> bool {
     match probed {
         Ok(_) => true,
         Err(error) => {
-            tracing::warn!(%error, "owners of files are lost: this user has a single id");
+            tracing::warn!(%error, "images with owners other than root cannot be had: this user has a single id");
             false
         }
     }
