@@ -16,6 +16,7 @@ use rustix::fs::Gid;
 use rustix::fs::Mode;
 use rustix::fs::OFlags;
 use rustix::fs::Uid;
+use rustix::io::Errno;
 
 use super::plan::PlannedFile;
 use crate::ExportError;
@@ -115,7 +116,7 @@ pub(super) fn set_metadata(
 ) -> io::Result<()> {
     if owners == Owners::Keep {
         let (uid, gid) = ids(stat);
-        rustix::fs::fchown(target, Some(uid), Some(gid))?;
+        if_mapped(rustix::fs::fchown(target, Some(uid), Some(gid)))?;
     }
     host::set_metadata(target, stat, mtime_ns)
 }
@@ -130,13 +131,28 @@ fn set_by_name(
     let flags = AtFlags::SYMLINK_NOFOLLOW;
     if owners == Owners::Keep {
         let (uid, gid) = ids(stat);
-        rustix::fs::chownat(parent, name, Some(uid), Some(gid), flags)?;
+        if_mapped(rustix::fs::chownat(
+            parent,
+            name,
+            Some(uid),
+            Some(gid),
+            flags,
+        ))?;
     }
     if stat.kind != FileKind::Symlink {
         let mode = Mode::from_raw_mode(stat.mode);
         rustix::fs::chmodat(parent, name, mode, AtFlags::empty())?;
     }
     rustix::fs::utimensat(parent, name, &host::timestamps(file.mtime_ns), flags)
+}
+
+/// Leaves a file with its maker if the user namespace has no id for its owner: root of the namespace, as
+/// a step sees that owner too.
+fn if_mapped(chowned: rustix::io::Result<()>) -> rustix::io::Result<()> {
+    match chowned {
+        Err(Errno::INVAL) => Ok(()),
+        chowned => chowned,
+    }
 }
 
 fn ids(stat: &Stat) -> (Uid, Gid) {
