@@ -20,6 +20,8 @@ pub(super) struct Remembered {
     device: u64,
     /// A copied directory: what it is a copy of. A stub: `None`.
     original: Option<Stat>,
+    /// Mode, user and group on disk at the time, where they need not be those of the image.
+    on_disk: (u32, u32, u32),
     /// Its own attributes at the time, those of overlayfs left out.
     xattrs: BTreeMap<Vec<u8>, Vec<u8>>,
 }
@@ -44,6 +46,7 @@ impl Remembered {
             inode: found.st_ino,
             device: found.st_dev,
             original,
+            on_disk: mode_and_owner(&found),
             xattrs,
         })
     }
@@ -81,10 +84,14 @@ impl Remembered {
 
     fn is_unchanged(&self, original: &Stat, found: &rustix::fs::Stat) -> Result<bool, ExecError> {
         let mtime_ns = i128::from(found.st_mtime) * 1_000_000_000 + i128::from(found.st_mtime_nsec);
-        let now = (found.st_mode & 0o7777, found.st_uid, found.st_gid, mtime_ns);
-        let then = (original.mode, original.uid, original.gid, original.mtime_ns);
+        let now = (mode_and_owner(found), mtime_ns);
+        let then = (self.on_disk, original.mtime_ns);
         Ok(now == then && attributes(&self.parent, &self.name)? == self.xattrs)
     }
+}
+
+fn mode_and_owner(stat: &rustix::fs::Stat) -> (u32, u32, u32) {
+    (stat.st_mode & 0o7777, stat.st_uid, stat.st_gid)
 }
 
 /// Reads the attributes of a directory that are not overlayfs' own.
