@@ -316,6 +316,12 @@ fn serve(listener: &TcpListener, body: &str) {
     }
 }
 
+fn anybody_may_open_fuse() -> bool {
+    use std::os::unix::fs::PermissionsExt as _;
+    let found = std::fs::metadata("/dev/fuse");
+    found.is_ok_and(|found| found.permissions().mode() & 0o006 == 0o006)
+}
+
 #[test]
 fn devices_that_a_user_cannot_make() {
     for user in [User::SingleId, User::Subordinate] {
@@ -330,8 +336,13 @@ fn devices_that_a_user_cannot_make() {
             .args(["c", "1", "3"])
             .status();
         assert!(made.expect("mknod runs").success());
-        let failed = lamina.build_dir("ctx", &[]);
-        failed.fails_with(&["/dev/null: an ordinary user cannot make device nodes"]);
+        let built = lamina.build_dir("ctx", &[]);
+        if matches!(user, User::SingleId) && anybody_may_open_fuse() {
+            // Devices are then kept in attributes.
+            built.ok();
+            continue;
+        }
+        built.fails_with(&["/dev/null: an ordinary user cannot make device nodes"]);
         lamina.write("ctx/.dockerignore", "dev/null\n");
         lamina.build_dir("ctx", &[]).ok();
     }

@@ -62,7 +62,8 @@ fn namespaces(ids: &IdMapping) -> Finding {
         ),
         IdMapping::Single => Finding::missing(
             "namespaces",
-            "user and mount namespace with one id: every file of an image is this user's",
+            "user and mount namespace with one id: owners, modes and devices of images are kept where \
+             /dev/fuse may be opened; steps see other owners as root and cannot change to them",
             userns::more_ids_help("an image with other owners"),
         ),
     }

@@ -14,8 +14,8 @@ mod goldens;
 #[path = "../../../llb/tests/it/harness.rs"]
 mod harness;
 mod history;
-mod mounts;
 mod many;
+mod mounts;
 mod old_format;
 mod ops;
 mod state;
