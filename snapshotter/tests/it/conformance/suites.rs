@@ -1,4 +1,4 @@
-//! The world's own suite for file systems: pjdfstest, where it is installed (`cargo install pjdfstest`).
+//! The world's own suite for file systems: pjdfstest, where it is installed (`scripts/test` does that).
 
 use std::process::Command;
 
