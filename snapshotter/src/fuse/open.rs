@@ -37,6 +37,9 @@ use super::overlay::Overlay;
 use crate::fdio;
 use crate::fdio::RawStat;
 
+/// The kernel's own flag for a file that it opens to run it (`__FMODE_EXEC`).
+const EXECUTE: OFlags = OFlags::from_bits_retain(0o40);
+
 /// Whether the kernel does the reading and writing itself.
 #[derive(Default)]
 pub(super) struct IoMode(AtomicBool);
@@ -48,6 +51,8 @@ pub(super) struct OpenFile {
     /// It is a file of a sealed layer, which must not change in any way.
     pub(super) sealed: bool,
     handles: u32,
+    /// Those of the handles that belong to running programs.
+    programs: u32,
     backing: Option<Arc<BackingId>>,
     /// The kernel keeps pages for those who have it open.
     cached: bool,
@@ -90,6 +95,7 @@ impl OpenFile {
             writable,
             sealed,
             handles: 1,
+            programs: 0,
             backing: None,
             cached: false,
             outdated: false,
@@ -103,18 +109,24 @@ impl Overlay {
         let truncate = flags.contains(OFlags::TRUNC);
         let writes = flags.intersects(OFlags::WRONLY | OFlags::RDWR) || truncate;
         if !writes {
-            return self.open_shared(node, false).map(|_| Access::Reads);
+            self.open_shared(node, false)?;
+            node.note_programs(|count| count + u32::from(runs(flags)));
+            return Ok(Access::Reads);
+        }
+        if node.is_running() {
+            // The kernel asks those who write before it comes here, but those who only truncate after.
+            return Err(Errno::TXTBSY);
         }
         let data = if truncate { Data::Dropped } else { Data::Kept };
         self.copy_up(node, data, caller)?;
         let fd = self.open_shared(node, true)?;
         let access = Access::to_write(&self.stat_fd(&fd)?);
         if !node.joins(access) {
-            self.release(node);
+            self.release(node, flags);
             return Err(self.set_apart(node)?);
         }
         if truncate {
-            rustix::fs::ftruncate(&fd, 0).inspect_err(|_| self.release(node))?;
+            rustix::fs::ftruncate(&fd, 0).inspect_err(|_| self.release(node, flags))?;
         }
         Ok(access)
     }
@@ -206,8 +218,9 @@ impl Overlay {
         Ok(())
     }
 
-    /// Ends one handle.
-    pub(super) fn release(&self, node: &Node) {
+    /// Ends one handle, which was opened with `flags`.
+    pub(super) fn release(&self, node: &Node, flags: OFlags) {
+        node.note_programs(|count| count.saturating_sub(u32::from(runs(flags))));
         let mut state = node.state();
         let Some(open) = state.open.as_mut() else {
             return;
@@ -248,7 +261,24 @@ impl Access {
     }
 }
 
+/// Says whether a file is opened to be run as a program.
+fn runs(flags: OFlags) -> bool {
+    flags.contains(EXECUTE)
+}
+
 impl Node {
+    /// Changes how many running programs have this file open.
+    fn note_programs(&self, change: impl FnOnce(u32) -> u32) {
+        if let Some(open) = self.state().open.as_mut() {
+            open.programs = change(open.programs);
+        }
+    }
+
+    fn is_running(&self) -> bool {
+        let state = self.state();
+        state.open.as_ref().is_some_and(|open| open.programs > 0)
+    }
+
     /// Says whether a handle can go the way of those that are there.
     fn joins(&self, access: Access) -> bool {
         let state = self.state();

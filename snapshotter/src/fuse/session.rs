@@ -380,14 +380,14 @@ impl fuser::Filesystem for OverlayFs {
         _: &Request,
         ino: INodeNo,
         _: FileHandle,
-        _: OpenFlags,
+        flags: OpenFlags,
         _: Option<LockOwner>,
         _: bool,
         reply: ReplyEmpty,
     ) {
         self.serve(|fs| {
             if let Ok(node) = fs.node(ino) {
-                fs.release(&node);
+                fs.release(&node, open_flags(flags.0));
             }
             reply.ok();
         });

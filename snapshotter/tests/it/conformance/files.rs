@@ -17,6 +17,8 @@ use lamina_snapshotter::Backend;
 use lamina_snapshotter::Follow;
 use lamina_snapshotter::LayerStack;
 use rustix::fs::FlockOperation;
+use rustix::fs::Mode;
+use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 use super::World;
@@ -244,4 +246,36 @@ pub(super) fn locks_exclude_each_other(world: &World) {
         drop(one);
         rustix::fs::flock(&two, FlockOperation::NonBlockingLockExclusive).unwrap();
     });
+}
+
+/// Neither one that a lower layer has nor one that was made here.
+pub(super) fn a_running_program_keeps_its_text(world: &World) {
+    // By another process: a program that another test starts would inherit our descriptor.
+    let program = |root: &Path, name: &str| {
+        let mut cp = Command::new("cp");
+        cp.args(["/bin/sleep", name]).current_dir(root);
+        assert!(cp.status().unwrap().success(), "{name}");
+    };
+    let lower = world.step(&LayerStack::empty(), |mount| {
+        program(&host_path(&mount.fd), "lower");
+    });
+    let stack = world.step(&lower, |mount| {
+        let root = host_path(&mount.fd);
+        program(&root, "upper");
+        for name in ["lower", "upper"] {
+            let at = root.join(name);
+            let mut child = Command::new(&at).arg("60").spawn().unwrap();
+            for flags in [OFlags::WRONLY, OFlags::RDWR, OFlags::TRUNC] {
+                let opened = rustix::fs::open(&at, flags, Mode::empty());
+                assert_eq!(opened.err(), Some(Errno::TXTBSY), "{name}, {flags:?}");
+            }
+            assert_eq!(child.try_wait().unwrap(), None, "{name} runs");
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+    });
+    let kept = |name: &str| text(&stack, name) == fs::read("/bin/sleep").unwrap();
+    assert!(kept("/upper"));
+    // The kernel's overlay makes an empty copy before it finds that the program runs.
+    assert!(kept("/lower") || world.backend == Backend::Overlay);
 }

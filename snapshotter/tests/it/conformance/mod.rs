@@ -36,6 +36,7 @@ macro_rules! mounter_suite {
                 files::names_of_one_file_stay_so,
                 files::sparse_files_stay_sparse,
                 files::locks_exclude_each_other,
+                files::a_running_program_keeps_its_text,
                 links::a_mount_writes_to_copies,
                 links::layers_that_share_inodes_show_different_ones,
                 files::directories_of_lower_layers_can_be_moved,
