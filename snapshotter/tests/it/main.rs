@@ -19,6 +19,7 @@ mod merge;
 mod mounts;
 mod old_format;
 mod owners;
+mod sequences;
 mod speed;
 mod store;
 mod support;

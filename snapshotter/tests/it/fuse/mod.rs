@@ -1,11 +1,10 @@
-//! The overlay file system of our own, against the kernel's and against plain directories.
+//! The overlay file system of our own, against the kernel's.
 //!
-//! What every backend must do is checked by `conformance`; here is what this one does better, and random
-//! programs that use all that a file system offers.
+//! What every backend must do is checked by `conformance` and `sequences`; here is what this one does
+//! better, and what it leaves behind.
 
 mod files;
 mod oracle;
-mod steps;
 mod trees;
 
 use std::path::PathBuf;

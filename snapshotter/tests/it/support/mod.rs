@@ -4,6 +4,7 @@ pub(crate) mod picture;
 pub(crate) mod random;
 pub(crate) mod script;
 pub(crate) mod stacks;
+pub(crate) mod steps;
 pub(crate) mod sys;
 
 use std::path::Path;
