@@ -6,6 +6,7 @@
 
 mod files;
 mod links;
+mod place;
 mod stores;
 mod suites;
 mod trees;

@@ -2,12 +2,8 @@
 
 use std::process::Command;
 
-use nix::sched::CloneFlags;
-use rustix::fs::CWD;
-use rustix::mount::MountPropagationFlags;
-use rustix::mount::MoveMountFlags;
-
 use super::World;
+use super::place::at_place;
 use crate::support::in_user_namespace;
 use crate::support::skipped;
 
@@ -43,19 +39,11 @@ pub(super) fn pjdfstest(world: &World) {
     std::fs::write(settings.path(), CONFIGURATION).unwrap();
     let active = world.fixture.store.prepare(&Default::default()).unwrap();
     let mut output = None;
-    let place = tempfile::tempdir().unwrap();
-    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-    std::fs::set_permissions(place.path(), mode).unwrap();
     world.work(&active, |mount| {
-        output = in_own_namespace(|| {
-            let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
-            rustix::mount::move_mount(&mount.fd, "", CWD, place.path(), flags).unwrap();
+        output = at_place(mount, |place| {
             let mut command = Command::new("pjdfstest");
             command.arg("-c").arg(settings.path());
-            command
-                .arg("-p")
-                .arg(place.path())
-                .env("RUST_BACKTRACE", "0");
+            command.arg("-p").arg(place).env("RUST_BACKTRACE", "0");
             command.output().ok()
         });
     });
@@ -66,18 +54,6 @@ pub(super) fn pjdfstest(world: &World) {
         }
         Some(output) => judge(&String::from_utf8_lossy(&output.stdout)),
     }
-}
-
-/// Works on a thread whose mounts nobody else sees and that go with it; programs that it starts are
-/// there too.
-fn in_own_namespace<T: Send>(work: impl FnOnce() -> T + Send) -> T {
-    let alone = || {
-        nix::sched::unshare(CloneFlags::CLONE_FS | CloneFlags::CLONE_NEWNS).unwrap();
-        let flags = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
-        rustix::mount::mount_change("/", flags).unwrap();
-        work()
-    };
-    std::thread::scope(|scope| scope.spawn(alone).join().unwrap())
 }
 
 fn judge(text: &str) {

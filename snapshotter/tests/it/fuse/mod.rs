@@ -1,10 +1,11 @@
 //! The overlay file system of our own, against the kernel's.
 //!
 //! What every backend must do is checked by `conformance` and `sequences`; here is what this one does
-//! better, and what it leaves behind.
+//! better, what it leaves behind, and real programs at work on it.
 
 mod files;
 mod oracle;
+mod programs;
 mod trees;
 
 use std::path::PathBuf;
