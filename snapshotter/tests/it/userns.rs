@@ -34,6 +34,7 @@ fn mounts_work_in_a_user_namespace() {
             "merge::",
             "kernel::",
             "owners::",
+            "sequences::",
         ])
         .env(support::USER_NAMESPACE, "1")
         .envs(owners::digest_by_root().map(|digest| (owners::DIGEST_BY_ROOT, digest)))

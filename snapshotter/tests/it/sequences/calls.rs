@@ -153,6 +153,7 @@ impl Model {
         };
         change(data);
         inode.mtime_ns = None;
+        inode.written = true;
         if !self.rules.real_root {
             inode.drop_privileges();
         }
