@@ -18,7 +18,7 @@ use lamina_types::RootedPath;
 use crate::machine::Machine;
 
 /// Makes a tree: names that end in `/` are directories, `a -> b` are hard links.
-fn tree(machine: &Machine, names: &[&str]) -> LayerStack {
+pub(crate) fn tree(machine: &Machine, names: &[&str]) -> LayerStack {
     use std::io::Write;
     let layer = machine.on(&LayerStack::empty());
     let upper = layer.writer();
@@ -41,7 +41,7 @@ fn tree(machine: &Machine, names: &[&str]) -> LayerStack {
     machine.seal(layer)
 }
 
-fn find(tree: &Tree, path: &str) -> Entry {
+pub(crate) fn find(tree: &Tree, path: &str) -> Entry {
     tree.lookup(&RootedPath::new(path), Follow::Parents)
         .expect(path)
 }
@@ -50,7 +50,7 @@ fn exists(tree: &Tree, path: &str) -> bool {
     tree.lookup(&RootedPath::new(path), Follow::Parents).is_ok()
 }
 
-fn copy(source: &str, destination: &str) -> CopyAction {
+pub(crate) fn copy(source: &str, destination: &str) -> CopyAction {
     CopyAction {
         source: source.into(),
         destination: destination.into(),
@@ -62,7 +62,11 @@ fn copy(source: &str, destination: &str) -> CopyAction {
     }
 }
 
-fn run(action: CopyAction, layer: &ActiveLayer, source: &Tree) -> Result<(), FileOpError> {
+pub(crate) fn run(
+    action: CopyAction,
+    layer: &ActiveLayer,
+    source: &Tree,
+) -> Result<(), FileOpError> {
     apply(
         &Action::Copy(action),
         layer,
@@ -71,7 +75,7 @@ fn run(action: CopyAction, layer: &ActiveLayer, source: &Tree) -> Result<(), Fil
     )
 }
 
-fn inode(tree: &Tree, path: &str) -> u64 {
+pub(crate) fn inode(tree: &Tree, path: &str) -> u64 {
     find(tree, path).origin().inode
 }
 

@@ -22,11 +22,15 @@ impl Machine {
     /// Makes a store; `None` after saying why where the machine does not let tests set owners,
     /// devices and attributes.
     pub(crate) fn new() -> Option<Self> {
+        let folder = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir());
+        Self::at(folder.expect("a temporary directory"))
+    }
+
+    /// As [`Machine::new`], with the store in a folder of the caller's choice.
+    pub(crate) fn at(folder: TempDir) -> Option<Self> {
         if !rustix::process::geteuid().is_root() {
             return skip("needs root, to set owners and make devices");
         }
-        let folder = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir());
-        let folder = folder.expect("a temporary directory");
         if let Err(error) = try_xattr(&folder) {
             return skip(&format!("extended attributes do not work: {error}"));
         }

@@ -6,6 +6,7 @@ mod goldens;
 mod machine;
 mod model;
 mod ops;
+mod refused_links;
 mod rows;
 mod simple;
 mod single_id;

@@ -6,11 +6,15 @@ use lamina_snapshotter::Entry;
 use lamina_snapshotter::Follow;
 use lamina_snapshotter::LayerStack;
 use lamina_snapshotter::MetadataChange;
+use lamina_types::CancelToken;
 use rustix::io::Errno;
+use rustix::mount::UnmountFlags;
 
+use crate::conformance::place::in_own_namespace;
 use crate::support::Fixture;
 use crate::support::path;
 use crate::support::picture;
+use crate::support::skipped;
 use crate::support::summary;
 use crate::support::write;
 
@@ -123,4 +127,33 @@ fn exports_see_hard_links_within_the_layer_only() {
         root.link(b"d", &own.path_fd()?)
     });
     assert_eq!(summary(&layer), ["(/)", "/a", "/b", "/c=/b", "/d=/b"]);
+}
+
+/// Links do not cross mounts, not even of one file system. `limits` has a file with too many names.
+#[test]
+fn files_of_a_layer_on_another_mount_are_copied() {
+    if !rustix::process::geteuid().is_root() {
+        return skipped("a layer on another mount", "not root");
+    }
+    in_own_namespace(|| {
+        let fixture = Fixture::new();
+        let other = fixture.stack(&LayerStack::empty(), |root| write(root, "other", "x"));
+        let from = source(&fixture);
+        let folder = fixture.layers().join(from.layers()[0].id().to_string());
+        rustix::mount::mount_bind(&folder, &folder).unwrap();
+        let active = fixture.store.prepare(&LayerStack::empty()).unwrap();
+        assert!(active.may_link_from(&entry(&from, "/f").origin()));
+        let root = active.writer().root().unwrap();
+        let error = root.link_from(b"link", &entry(&from, "/f")).unwrap_err();
+        assert_eq!(error.errno(), Some(Errno::XDEV.raw_os_error()));
+        let diff = fixture.store.diff(&other, &from, &CancelToken::new());
+        let diff = diff.unwrap();
+        for path in ["/f", "/g"] {
+            let (copy, original) = (entry(&diff, path), entry(&from, path));
+            assert_ne!(copy.origin().inode, original.origin().inode, "{path}");
+            assert_eq!(text(&copy), text(&original), "{path}");
+            assert_eq!(copy.stat().mtime_ns, original.stat().mtime_ns, "{path}");
+        }
+        rustix::mount::unmount(&folder, UnmountFlags::DETACH).unwrap();
+    });
 }

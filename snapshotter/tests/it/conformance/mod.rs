@@ -6,7 +6,7 @@
 
 mod files;
 mod links;
-mod place;
+pub(crate) mod place;
 mod stores;
 mod suites;
 mod trees;

@@ -23,20 +23,26 @@ impl World {
     }
 }
 
-/// Works with the mount at a place that every user may enter.
-///
-/// The work is done by a thread whose mounts nobody else sees and that go with it; programs that it
-/// starts are there too.
+/// Works with the mount at a place that every user may enter, in a namespace as of
+/// [`in_own_namespace`].
 pub(crate) fn at_place<T: Send>(mount: &DetachedMount, work: impl FnOnce(&Path) -> T + Send) -> T {
     let place = tempfile::tempdir().unwrap();
     std::fs::set_permissions(place.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
-    let alone = || {
-        nix::sched::unshare(CloneFlags::CLONE_FS | CloneFlags::CLONE_NEWNS).unwrap();
-        let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
-        rustix::mount::mount_change("/", private).unwrap();
+    in_own_namespace(|| {
         let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
         rustix::mount::move_mount(&mount.fd, "", CWD, place.path(), flags).unwrap();
         work(place.path())
+    })
+}
+
+/// Works on a thread whose mounts nobody else sees and that go with it; programs that it starts are
+/// there too.
+pub(crate) fn in_own_namespace<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    let alone = || {
+        nix::sched::unshare(CloneFlags::CLONE_FS | CloneFlags::CLONE_NEWNS).unwrap();
+        let flags = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
+        rustix::mount::mount_change("/", flags).unwrap();
+        work()
     };
     std::thread::scope(|scope| scope.spawn(alone).join().unwrap())
 }
