@@ -1,11 +1,13 @@
 //! What system calls do to the model, as their manual pages say; the order of errors is the kernel's.
 //!
-//! Everything is done by root, so permissions never matter. Two rules are overlayfs's own and apply only
-//! to it:
+//! Everything is done by root, so permissions never matter. Three rules are overlayfs's own and apply
+//! only to it:
 //!
 //! - [`Model::check_movable`]: a directory that lower layers have cannot be renamed (`EXDEV`);
 //! - [`Model::copy_up`]: a file that lower layers have under several names is a file for each of them
-//!   once it is changed.
+//!   once it is changed;
+//! - [`Model::rename_to_itself`]: in a user namespace the copy of a file and later links to it do not
+//!   know of each other (`ESTALE`).
 
 use std::collections::BTreeMap;
 
@@ -260,7 +262,7 @@ impl Model {
         }
         self.check_ancestors(&source, &target, exchange)?;
         if self.is_one_file(&source, &target) {
-            return Ok(());
+            return self.rename_to_itself(&source, &target);
         }
         if !exchange {
             self.check_kinds(id, target.found)?;
@@ -300,8 +302,20 @@ impl Model {
         let Some(id) = source.found.filter(|_| source.found == target.found) else {
             return false;
         };
-        let same_name = source.dir == target.dir && source.name == target.name;
-        same_name || !self.rules.overlay || self.inodes[id].origin != Origin::Lower
+        source.is_same_name(target)
+            || !self.rules.overlay
+            || self.inodes[id].origin != Origin::Lower
+    }
+
+    /// Does nothing. `ESTALE` stands for either: overlayfs says it for some pairs of names, and does
+    /// nothing as well.
+    fn rename_to_itself(&self, source: &Place, target: &Place) -> Result<()> {
+        let is_copy = self.inodes[source.existing()?].origin == Origin::CopiedUp;
+        let rules = self.rules;
+        match rules.overlay && !rules.real_root && is_copy && !source.is_same_name(target) {
+            true => Err(Errno::STALE),
+            false => Ok(()),
+        }
     }
 
     fn check_kinds(&self, moved: Id, replaced: Option<Id>) -> Result<()> {

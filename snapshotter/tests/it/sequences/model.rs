@@ -27,7 +27,9 @@ const MAX_SYMLINKS: usize = 40;
 /// In what a file system may differ from others without being wrong.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Rules {
-    /// The two things that overlayfs leaves to programs by design.
+    /// As messages name it.
+    pub(super) name: &'static str,
+    /// It is the kernel's overlayfs, which leaves some things to programs by design.
     pub(super) overlay: bool,
     /// Root is that of the machine: there are other users, and writing keeps set-user-id bits.
     pub(super) real_root: bool,
@@ -120,6 +122,10 @@ pub(super) struct Place {
 impl Place {
     pub(super) fn existing(&self) -> Result<Id> {
         self.found.ok_or(Errno::NOENT)
+    }
+
+    pub(super) fn is_same_name(&self, other: &Self) -> bool {
+        self.dir == other.dir && self.name == other.name
     }
 }
 
