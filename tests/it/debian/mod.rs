@@ -1,4 +1,5 @@
-//! A Debian root made by debootstrap as a named context, and a package installed in it by apt.
+//! A Debian root made by debootstrap as a named context, and packages installed in it by apt: on what the
+//! engine takes by itself, and on FUSE.
 //!
 //! The mirror, its keys and the proxy are those of this machine's own package manager; a machine
 //! without them, or whose mirror does not answer, skips the test.
@@ -40,10 +41,20 @@ const DOCKERFILE: &str = "\
 FROM debian
 RUN rm -rf /etc/apt/sources.list /etc/apt/sources.list.d
 COPY apt/ /etc/apt/
-RUN apt-get update && apt-get install -y --no-install-recommends hello && hello
-RUN dpkg --verify && dpkg -s hello && stat -c '%U %a' /var/lib/apt/lists/partial \
+RUN apt-get update && apt-get install -y --no-install-recommends hello tcc libc6-dev && hello
+RUN dpkg --verify && dpkg -s hello tcc && stat -c '%U %a' /var/lib/apt/lists/partial \
     && hello > /greeting
+RUN printf '#include <stdio.h>\\nint main(void) { return puts(\"compiled\") < 0; }\\n' > /a.c \
+    && tcc -o /a /a.c && /a
 ";
+
+/// Who builds, and the values of `--snapshotter` that they can use.
+const CASES: [(User, &str); 4] = [
+    (User::Root, "auto"),
+    (User::Root, "fuse"),
+    (User::Subordinate, "auto"),
+    (User::Subordinate, "fuse"),
+];
 
 /// The root file system and what a container needs to install more into it.
 struct Debian {
@@ -96,9 +107,10 @@ impl Debian {
         lamina.write("ctx/Dockerfile", DOCKERFILE);
     }
 
-    fn build(&self, lamina: &Lamina) -> Finished {
+    fn build(&self, lamina: &Lamina, snapshotter: &str) -> Finished {
         let context = format!("debian={}", self.root.path().display());
         let mut args = vec!["build", "--build-context", &context, "-o", "out"];
+        args.extend(["--snapshotter", snapshotter]);
         for name in ["http_proxy", "https_proxy", "no_proxy"] {
             if std::env::var_os(name).is_some() {
                 args.extend(["--build-arg", name]);
@@ -190,38 +202,55 @@ fn of_others(lamina: &Lamina, folder: &str) -> Vec<PathBuf> {
     others
 }
 
-fn check(debian: &Debian, user: User) {
+/// Says whether `user` may use the backend here.
+fn may_use(user: User, snapshotter: &str) -> Result<(), String> {
+    may_act_as(user)?;
+    let mode = |meta: fs::Metadata| meta.mode();
+    match fs::metadata("/dev/fuse").map(mode) {
+        _ if snapshotter != "fuse" => Ok(()),
+        Err(error) => Err(format!("/dev/fuse: {error}")),
+        Ok(mode) if user != User::Root && mode & 0o006 != 0o006 => {
+            Err("/dev/fuse is not for everybody".to_owned())
+        }
+        Ok(_) => Ok(()),
+    }
+}
+
+fn check(debian: &Debian, user: User, snapshotter: &str) {
     let lamina = Lamina::new(user);
     debian.write_context(&lamina);
-    let built = debian.build(&lamina).ok();
+    let built = debian.build(&lamina, snapshotter).ok();
     assert!(built.printed("Hello, world!"), "{}", built.stderr);
     assert!(built.printed("_apt 700"), "{}", built.stderr);
+    assert!(built.printed("compiled"), "{}", built.stderr);
     assert_eq!(lamina.read("out/greeting"), "Hello, world!\n");
     // What packages give to users of the image is in the output the caller's (row ELO-07).
     assert_eq!(of_others(&lamina, "out"), Vec::<PathBuf>::new());
     lamina.assert_clean();
-    let again = debian.build(&lamina).ok();
-    assert_eq!(again.cached(), 4, "{}", again.stderr);
+    let again = debian.build(&lamina, snapshotter).ok();
+    assert_eq!(again.cached(), 5, "{}", again.stderr);
 }
 
 #[test]
-fn a_package_is_installed_in_a_debian_root() {
-    let users = [User::Root, User::Subordinate].map(|user| (user, may_act_as(user)));
-    if let (_, Err(reason)) = &users[0] {
+fn packages_are_installed_in_a_debian_root() {
+    if let Err(reason) = may_act_as(User::Root) {
         skip!("{reason}");
     }
     let debian = match Debian::make() {
         Ok(debian) => debian,
         Err(reason) => skip!("{reason}"),
     };
-    for (user, able) in users {
+    for (user, snapshotter) in CASES {
         let started = Instant::now();
-        match able {
+        match may_use(user, snapshotter) {
             Ok(()) => {
-                check(&debian, user);
-                report(&format!("{user:?}: {:.1?}", started.elapsed()));
+                check(&debian, user, snapshotter);
+                report(&format!(
+                    "{user:?}, {snapshotter}: {:.1?}",
+                    started.elapsed()
+                ));
             }
-            Err(reason) => report(&format!("skipped: {user:?}: {reason}")),
+            Err(reason) => report(&format!("skipped: {user:?}, {snapshotter}: {reason}")),
         }
     }
 }
