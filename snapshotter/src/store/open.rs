@@ -152,10 +152,14 @@ pub(super) fn scan(place: &StorePlace) -> Result<Contents, SnapshotError> {
     let flushed = Flushed::read(place);
     let (mut ids, mut dead) = names(place)?;
     if !flushed::is_same_boot(place)? {
-        let (kept, lost) = ids.into_iter().partition(|id| flushed.names(*id));
-        dead.extend(detach_lost(place, lost));
+        let (kept, lost): (_, Vec<LayerId>) = ids.into_iter().partition(|id| flushed.names(*id));
+        let detached = detach_lost(place, &lost);
+        // What still has its name would pass for sound in a boot that is noted.
+        if detached.len() == lost.len() {
+            flushed::note_boot(place)?;
+        }
+        dead.extend(detached);
         ids = kept;
-        flushed::note_boot(place)?;
     }
     let (layers, broken) = load_all(place, &ids);
     dead.extend(broken.into_iter().filter_map(|id| detach(place, id)));
@@ -167,7 +171,7 @@ pub(super) fn scan(place: &StorePlace) -> Result<Contents, SnapshotError> {
 }
 
 /// Takes the names of layers of another boot that were never flushed.
-fn detach_lost(place: &StorePlace, lost: Vec<LayerId>) -> Vec<String> {
+fn detach_lost(place: &StorePlace, lost: &[LayerId]) -> Vec<String> {
     if !lost.is_empty() {
         let count = lost.len();
         tracing::warn!(
@@ -175,7 +179,7 @@ fn detach_lost(place: &StorePlace, lost: Vec<LayerId>) -> Vec<String> {
             "dropping layers that were not on disk for sure when the machine stopped"
         );
     }
-    let detached = lost.into_iter().filter_map(|id| detach(place, id));
+    let detached = lost.iter().filter_map(|id| detach(place, *id));
     detached.collect()
 }
 

@@ -298,6 +298,23 @@ fn what_was_not_flushed_is_dropped_in_another_boot_and_no_sooner() {
 }
 
 #[test]
+fn what_cannot_be_dropped_after_a_boot_is_dropped_later() {
+    let fixture = Fixture::new();
+    let lost = fixture.layer(&LayerStack::empty(), |_| Ok(())).id();
+    // Taken is the name that it would get.
+    let taken = fixture.layers().join(format!("dead-{lost}")).join("full");
+    std::fs::create_dir_all(taken).unwrap();
+    let fixture = reboot(fixture);
+    fixture.store.finish_deleting();
+    assert!(fixture.layers().join(lost.to_string()).exists());
+    assert!(fixture.store.all_layers().is_empty());
+    let fixture = fixture.reopen();
+    assert!(fixture.store.all_layers().is_empty(), "still not trusted");
+    fixture.store.finish_deleting();
+    assert!(!fixture.layers().join(lost.to_string()).exists());
+}
+
+#[test]
 fn a_store_that_forgot_what_was_flushed_trusts_nothing_after_a_boot() {
     for content in [None, Some("{"), Some(r#"{"version":2,"below":99}"#)] {
         let fixture = Fixture::new();
