@@ -90,15 +90,21 @@ impl WriteDir {
         change: &MetadataChange,
         path: &RootedPath,
     ) -> Result<(), SnapshotError> {
-        let applied = metadata::apply(self.upper().owners(), fd, kind, change);
-        match (applied, change.owner) {
-            // So the kernel says that an id is not mapped.
-            (Err(Errno::INVAL), Some((uid, gid))) => {
+        let owners = self.upper().owners();
+        let applied = metadata::apply(owners, fd, kind, change);
+        if let (Err(Errno::INVAL), Some((uid, gid))) = (applied, change.owner) {
+            let only_owner = MetadataChange {
+                owner: change.owner,
+                ..MetadataChange::default()
+            };
+            // So the kernel says that an id is not mapped; of attributes it says the same for other
+            // reasons.
+            if owners.change(fd, kind, &only_owner) == Err(Errno::INVAL) {
                 let path = path.clone();
-                Err(SnapshotError::Owner { path, uid, gid })
+                return Err(SnapshotError::Owner { path, uid, gid });
             }
-            (applied, _) => Ok(applied.at(path)?),
         }
+        Ok(applied.at(path)?)
     }
 
     /// Sets the modification time of this directory without saying that the layer is about it: after

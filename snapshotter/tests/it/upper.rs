@@ -299,3 +299,19 @@ fn attributes_of_an_overlay_inside_the_step_stay_and_foreign_ones_are_refused() 
         "/d: unsupported overlayfs attribute \"trusted.overlay.redirect\""
     );
 }
+
+#[test]
+fn an_attribute_that_is_refused_is_not_taken_for_an_owner_that_is() {
+    let fixture = Fixture::new();
+    let active = fixture.store.prepare(&LayerStack::empty()).unwrap();
+    let root = active.writer().root().unwrap();
+    let malformed = (b"system.posix_acl_access".to_vec(), b"x".to_vec());
+    let change = MetadataChange {
+        owner: Some((0, 0)),
+        xattrs: Some([malformed].into()),
+        ..MetadataChange::default()
+    };
+    drop(root.create_file(b"f", 0o644).unwrap());
+    let error = root.set_metadata(b"f", &change).unwrap_err();
+    assert!(matches!(error, SnapshotError::Io(_)), "{error}");
+}
