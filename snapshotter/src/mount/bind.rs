@@ -16,8 +16,7 @@ use crate::store::SnapshotStore;
 use crate::sys;
 
 /// Makes a view of a stack that one directory shows: no layer, or a single one that deletes nothing and
-/// whose files are what they are on disk.
-/// `None` for all other stacks.
+/// whose files are what they are on disk. `None` for all other stacks.
 pub(super) fn simple_view(
     store: &SnapshotStore,
     stack: &LayerStack,

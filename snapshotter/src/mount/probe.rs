@@ -55,7 +55,7 @@ pub(super) fn check(
         .and_then(|()| check_writable(mounter, &replacing(store, &stack)?));
     let ours = stack.ids();
     drop(stack);
-    if let Err(error) = store.sweep(&|id| !ours.contains(&id)) {
+    if let Err(error) = store.remove(&ours) {
         tracing::warn!(%error, "cannot remove what a probe made");
     }
     checked

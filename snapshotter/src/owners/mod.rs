@@ -22,9 +22,9 @@
 //! This module is the only one that knows how it is done. Reading: [`Owners::stat_at`],
 //! [`Owners::stat_fd`], [`Owners::read_link`] and, for attributes, [`Owners::image_name`]. Writing:
 //! [`Owners::change`] for what is there, [`Owners::make_symlink`], [`Owners::make_node`] and
-//! [`Owners::settle`] (after the file or directory was made) for what is new. What [`crate::fdio`] says of a file is what the *disk* says; of
-//! directories and whiteouts the kind, and of all files inode, links, blocks and times, may be taken
-//! from there.
+//! [`Owners::settle`] (after the file or directory was made) for what is new. What [`crate::fdio`]
+//! says of a file is what the *disk* says; of directories and whiteouts the kind, and of all files
+//! inode, links, blocks and times, may be taken from there.
 
 mod change;
 mod make;

@@ -58,17 +58,11 @@ pub(crate) fn copy_entry(
         _ => owners.make_node(to.dir, to.name, &New::like(&stat))?,
     }
     let fd = fdio::open_path(to.dir, to.name)?;
-    metadata::apply(owners, &fd, stat.kind, &MetadataChange::all_of(&stat))?;
-    copy_escaped(
-        &Target::name(from.dir, from.name),
-        &Target::opened(&fd),
-        rules.format.xattrs,
-    )?;
-    Ok(metadata::set_times(
-        &fd,
-        Some(raw.atime()),
-        Some(raw.mtime()),
-    )?)
+    owners.change(&fd, stat.kind, &MetadataChange::all_of(&stat))?;
+    let (source, copy) = (Target::name(from.dir, from.name), Target::opened(&fd));
+    copy_escaped(&source, &copy, rules.format.xattrs)?;
+    let (atime, mtime) = (Some(raw.atime()), Some(raw.mtime()));
+    Ok(metadata::set_times(&fd, atime, mtime)?)
 }
 
 /// Makes an empty directory with the metadata of `from`, and opens it.
