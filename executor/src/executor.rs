@@ -243,8 +243,8 @@ impl Inner {
     ) -> Result<Finished, ExecError> {
         let Streams { theirs, logged } = streams;
         let started = self.start(spec, theirs, cancel).await?;
-        let served = Served::start(started.sockets);
         let ended = CancelToken::new();
+        let served = Served::start(started.sockets, &ended);
         let (outcome, output) = tokio::join!(
             async {
                 let outcome = self.watch(started.socket, progress, cancel).await;
@@ -256,6 +256,13 @@ impl Inner {
         let cleaned = self
             .clean(started.leftovers, *outcome.as_ref().unwrap_or(&FAILED))
             .await;
+        let served = match served {
+            Ok(served) => {
+                served.finish().await;
+                Ok(())
+            }
+            Err(error) => Err(error),
+        };
         cancel.check()?;
         outcome?;
         served?;

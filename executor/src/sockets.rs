@@ -16,6 +16,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use lamina_types::CancelToken;
 use lamina_types::IoContext;
 use rustix::fs::AtFlags;
 use rustix::fs::Gid;
@@ -135,31 +136,36 @@ fn explain(error: io::Error) -> ExecError {
     }
 }
 
-/// Serves sockets until it is dropped.
+/// Serves sockets until the step has ended, or until it is dropped.
 pub(crate) struct Served {
-    _tasks: JoinSet<()>,
+    tasks: JoinSet<()>,
     _files: Vec<SocketFile>,
 }
 
 impl Served {
-    /// Begins to serve; to be called on the runtime.
-    pub(crate) fn start(sockets: Vec<Listening>) -> Result<Self, ExecError> {
+    /// Begins to serve, until `ended` is cancelled; to be called on the runtime.
+    pub(crate) fn start(sockets: Vec<Listening>, ended: &CancelToken) -> Result<Self, ExecError> {
         let mut tasks = JoinSet::new();
         let mut files = Vec::new();
         for socket in sockets {
             let listener =
                 UnixListener::from_std(socket.listener).doing("serve the socket of a step")?;
-            tasks.spawn(serve(listener, socket.on_connect));
+            tasks.spawn(serve(listener, socket.on_connect, ended.clone()));
             files.push(socket.file);
         }
         Ok(Self {
-            _tasks: tasks,
+            tasks,
             _files: files,
         })
     }
+
+    /// Waits until nothing is served any more, once the step has ended; then removes the files.
+    pub(crate) async fn finish(mut self) {
+        while self.tasks.join_next().await.is_some() {}
+    }
 }
 
-async fn serve(listener: UnixListener, on_connect: OnConnect) {
+async fn serve(listener: UnixListener, on_connect: OnConnect, ended: CancelToken) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
@@ -171,6 +177,8 @@ async fn serve(listener: UnixListener, on_connect: OnConnect) {
                 }
             },
             Some(_) = connections.join_next() => {}
+            () = ended.cancelled() => break,
         }
     }
+    connections.shutdown().await;
 }
