@@ -1,7 +1,5 @@
 //! What tests need of the machine, and stores to work in.
 
-use std::io::ErrorKind;
-
 use lamina_snapshotter::ActiveLayer;
 use lamina_snapshotter::LayerStack;
 use lamina_snapshotter::SnapshotStore;
@@ -12,7 +10,18 @@ use tempfile::TempDir;
 
 use crate::single_id;
 
-/// A store in memory, removed when dropped.
+/// Set where everything is slow: one in so many cases is enough.
+const ONE_IN: &str = "LAMINA_TEST_ONE_IN";
+
+/// Returns which part of many cases is tried: one in so many.
+pub(crate) fn one_in() -> usize {
+    let one_in = std::env::var(ONE_IN)
+        .ok()
+        .and_then(|text| text.parse().ok());
+    one_in.unwrap_or(1).max(1)
+}
+
+/// A store, in memory if that can hold it; removed when dropped.
 pub(crate) struct Machine {
     pub(crate) store: SnapshotStore,
     pub(crate) folder: TempDir,
@@ -22,7 +31,10 @@ impl Machine {
     /// Makes a store; `None` after saying why where the machine does not let tests set owners,
     /// devices and attributes.
     pub(crate) fn new() -> Option<Self> {
-        let folder = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir());
+        // Before Linux 6.6 files in memory have no attributes of users.
+        let in_memory = tempfile::tempdir_in("/dev/shm").ok();
+        let in_memory = in_memory.filter(|folder| try_xattr(folder).is_ok());
+        let folder = in_memory.map_or_else(tempfile::tempdir, Ok);
         Self::at(folder.expect("a temporary directory"))
     }
 
@@ -64,6 +76,7 @@ pub(crate) fn skip<T>(reason: &str) -> Option<T> {
     None
 }
 
+/// Gives back a folder whose files can have the attributes of layers.
 fn try_xattr(folder: &TempDir) -> std::io::Result<()> {
     let file = folder.path().join("probe");
     std::fs::write(&file, b"")?;
@@ -75,8 +88,5 @@ fn try_xattr(folder: &TempDir) -> std::io::Result<()> {
     for &name in names {
         rustix::fs::setxattr(&file, name, b"x", flags)?;
     }
-    match std::fs::remove_file(&file) {
-        Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
+    std::fs::remove_file(&file)
 }
