@@ -15,7 +15,6 @@ use lamina_session::Session;
 use lamina_session::SessionError;
 use lamina_types::CancelToken;
 use lamina_types::Digest;
-use lamina_types::LogStream;
 use lamina_types::Progress;
 use lamina_types::is_disk_full;
 
@@ -130,12 +129,10 @@ async fn export_with_room(
     room: &dyn MakeRoom,
 ) -> Result<BTreeMap<String, String>, BuildError> {
     match exporter.export(input, context).await {
-        Err(error) if is_disk_full(&error) => {}
+        Err(error) if is_disk_full(&error) && !context.cancel.is_cancelled() => {}
         exported => return exported.map_err(build_error),
     }
-    let room = room.make_room().await;
-    let told = format!("{room}; trying once more\n");
-    context.progress.log(LogStream::Stderr, told.as_bytes());
+    let room = room.make_room_to_try_again(&context.progress).await;
     let again = exporter.export(input, context).await;
     again.map_err(|error| match is_disk_full(&error) {
         true => BuildError::new(format!("{error}: {room}")),

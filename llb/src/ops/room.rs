@@ -13,6 +13,7 @@ use lamina_solver::OpContext;
 use lamina_solver::OpError;
 use lamina_types::Digest;
 use lamina_types::LogStream;
+use lamina_types::Progress;
 use lamina_types::is_disk_full;
 
 use super::BuildContext;
@@ -28,6 +29,14 @@ const NOTHING_BYTES: u64 = 4 << 20;
 pub trait MakeRoom: Send + Sync {
     /// Removes what nothing uses, at least as much as a step may need, if there is as much.
     async fn make_room(&self) -> Room;
+
+    /// Makes room for what is tried once more after it, and says so in its log.
+    async fn make_room_to_try_again(&self, progress: &Progress) -> Room {
+        let room = self.make_room().await;
+        let told = format!("{room}; trying once more\n");
+        progress.log(LogStream::Stderr, told.as_bytes());
+        room
+    }
 }
 
 /// What the disk is like after making room.
@@ -76,10 +85,8 @@ impl WithRoom {
         }
         // With it goes what is left of the op, which may be what takes the space.
         drop(error);
-        let room = self.services.room.make_room().await;
-        let told = format!("{room}; trying once more\n");
-        context.progress.log(LogStream::Stderr, told.as_bytes());
-        Ok(room)
+        let room = &self.services.room;
+        Ok(room.make_room_to_try_again(&context.progress).await)
     }
 }
 
