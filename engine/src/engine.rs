@@ -43,7 +43,6 @@ use crate::mounts;
 use crate::options::plain_status;
 use crate::platforms::Platforms;
 use crate::state::State;
-use crate::usage::LayerUses;
 use crate::usage::NotedResults;
 use crate::usage::Stores as KeptStores;
 use crate::usage::Usage;
@@ -81,8 +80,7 @@ const LEAST_PARALLELISM: usize = 4;
 impl Engine {
     /// Opens the state folder, making it if it does not exist, and starts what steps need.
     ///
-    /// If another process has the folder, waits or refuses as told. What a killed process left unfinished
-    /// is removed.
+    /// Waits if another process has the folder. What a killed process left unfinished is removed.
     ///
     /// # Errors
     /// [`OpenError`]; nothing keeps running.
@@ -120,7 +118,7 @@ struct Stores {
     content: ContentStore,
     registry: RegistryClient,
     database: Arc<Database>,
-    history: HistoryBlobs,
+    cache_mounts: CacheMounts,
 }
 
 impl Stores {
@@ -141,7 +139,7 @@ impl Stores {
             content: ContentStore::open(&state.folder("content")?)?,
             registry: registry.map_err(|error| OpenError::Registry(Box::new(error)))?,
             database: Arc::new(database::open(&state.root)?),
-            history: HistoryBlobs::open(&state.folder("history")?)?,
+            cache_mounts: CacheMounts::open(&state.folder("cache-mounts")?)?,
         })
     }
 }
@@ -150,19 +148,22 @@ impl Inner {
     /// Wires everything over the stores.
     fn new(mut options: EngineOptions, state: State, stores: Stores) -> Result<Self, OpenError> {
         let cache = Arc::new(RedbCache::new(Arc::clone(&stores.database)));
-        let uses = Usage::uses(Arc::clone(&stores.database));
-        let cache_mounts = CacheMounts::open(&state.folder("cache-mounts")?)?;
-        let kept = kept(&stores, &cache, &cache_mounts, &uses);
         let flusher = Arc::new(Flusher::new(stores.snapshots.clone()));
-        let noted = (uses, Arc::clone(&flusher));
-        let history = History::new(stores.database, stores.history, options.history.clone());
+        let kept = kept(&stores, &cache);
+        let results = NotedResults {
+            results: SnapshotResults::new(stores.snapshots.clone()),
+            uses: Arc::clone(&kept.uses),
+            flusher: Arc::clone(&flusher),
+        };
+        let blobs = HistoryBlobs::open(&state.folder("history")?)?;
+        let history = History::new(Arc::clone(&stores.database), blobs, options.history.clone());
         let encode_error = options.encode_error.take();
         let platforms = Platforms::new(&options.platforms, options.platforms_max_age);
         let mounts = mounts::choose(options.snapshotter, &stores.snapshots)?;
         let worker = worker::describe(state.worker_id()?, &options, platforms.now(), &mounts);
         let usage = Usage::new(kept, &options.gc);
         Ok(Self {
-            solver: solver(&cache, &stores.snapshots, noted, options.max_parallelism),
+            solver: solver(&cache, results, options.max_parallelism),
             cache,
             content: stores.content.clone(),
             registry: stores.registry.clone(),
@@ -174,15 +175,7 @@ impl Inner {
             step_log: options.step_log,
             encode_error: encode_error.unwrap_or_else(|| Arc::new(plain_status)),
             history: Arc::new(history),
-            services: Arc::new(services(
-                options,
-                &state,
-                cache_mounts,
-                worker,
-                (stores.snapshots, &mounts),
-                (stores.content, stores.registry),
-                &usage,
-            )?),
+            services: Arc::new(services(options, &state, stores, worker, &mounts, &usage)?),
             usage,
             platforms,
             mounts,
@@ -192,34 +185,19 @@ impl Inner {
 }
 
 /// Returns what takes space.
-fn kept(
-    stores: &Stores,
-    cache: &Arc<RedbCache>,
-    cache_mounts: &CacheMounts,
-    uses: &Arc<LayerUses>,
-) -> KeptStores {
+fn kept(stores: &Stores, cache: &Arc<RedbCache>) -> KeptStores {
     KeptStores {
         snapshots: stores.snapshots.clone(),
         content: stores.content.clone(),
         cache: Arc::clone(cache),
-        cache_mounts: cache_mounts.clone(),
-        uses: Arc::clone(uses),
+        cache_mounts: stores.cache_mounts.clone(),
+        uses: Usage::uses(Arc::clone(&stores.database)),
         builds: Arc::default(),
     }
 }
 
 /// Makes a solver whose results are layers, and which notes the use of them.
-fn solver(
-    cache: &Arc<RedbCache>,
-    snapshots: &SnapshotStore,
-    (uses, flusher): (Arc<LayerUses>, Arc<Flusher>),
-    max_parallelism: usize,
-) -> SnapshotSolver {
-    let results = NotedResults {
-        results: SnapshotResults::new(snapshots.clone()),
-        uses,
-        flusher,
-    };
+fn solver(cache: &Arc<RedbCache>, results: NotedResults, max_parallelism: usize) -> SnapshotSolver {
     let slots = parallelism(max_parallelism);
     Solver::new(
         Arc::clone(cache) as _,
@@ -231,35 +209,34 @@ fn solver(
 fn services(
     options: EngineOptions,
     state: &State,
-    cache_mounts: CacheMounts,
+    stores: Stores,
     worker: WorkerInfo,
-    (snapshots, mounts): (SnapshotStore, &Chosen),
-    (content, registry): (ContentStore, RegistryClient),
+    mounts: &Chosen,
     usage: &Usage,
 ) -> Result<Services, OpenError> {
     let blocking = Blocking::new(parallelism(0)).map_err(OpenError::Threads)?;
     let executor = Executor::start(ExecutorOptions {
         runtime: options.runtime,
         mounter: Arc::clone(&mounts.mounter),
-        store: snapshots.clone(),
+        store: stores.snapshots.clone(),
         blocking: blocking.clone(),
         program: options.program,
         run_dir: state.run_dir.clone(),
         dns: options.dns,
     })?;
     let sources = Sources::new(SourceConfig {
-        layers: snapshots.clone(),
-        content,
-        registry,
+        layers: stores.snapshots.clone(),
+        content: stores.content,
+        registry: stores.registry,
         blocking: blocking.clone(),
         sessions: options.sessions.clone(),
         state: state.folder("sources")?,
     });
     Ok(Services {
         sources,
-        snapshots,
+        snapshots: stores.snapshots,
         executor,
-        cache_mounts,
+        cache_mounts: stores.cache_mounts,
         room: Arc::new(usage.evictor(blocking.clone())),
         blocking,
         platforms: worker.platforms.clone(),

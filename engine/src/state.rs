@@ -93,7 +93,7 @@ impl Drop for State {
 }
 
 /// Locks the folder `root` for this process.
-async fn lock(root: &Path, on_wait: Option<Box<dyn FnOnce() + Send>>) -> Result<File, OpenError> {
+async fn lock(root: &Path, on_wait: Option<Box<dyn FnOnce() + Send>>) -> Result<File, PathError> {
     let path = root.join("lock");
     let file = OpenOptions::new()
         .create(true)
@@ -103,7 +103,7 @@ async fn lock(root: &Path, on_wait: Option<Box<dyn FnOnce() + Send>>) -> Result<
         .at(path.display())?;
     match file.try_lock() {
         Ok(()) => return Ok(file),
-        Err(TryLockError::Error(error)) => Err(error).at(path.display())?,
+        Err(TryLockError::Error(error)) => return Err(error).at(path.display()),
         Err(TryLockError::WouldBlock) => {}
     }
     if let Some(on_wait) = on_wait {
@@ -115,7 +115,7 @@ async fn lock(root: &Path, on_wait: Option<Box<dyn FnOnce() + Send>>) -> Result<
     let locked = receiver
         .await
         .unwrap_or_else(|_| Err(io::ErrorKind::Interrupted.into()));
-    Ok(locked.at(path.display())?)
+    locked.at(path.display())
 }
 
 fn check_format(root: &Path, namespace: XattrNamespace) -> Result<(), OpenError> {
