@@ -34,47 +34,68 @@ const KILLS: u64 = 100;
 
 /// A chain of steps that each write one file.
 pub(crate) fn chain(length: usize, salt: u64) -> pb::Definition {
-    let mut def: Vec<Vec<u8>> = Vec::new();
+    let mut steps: Vec<Vec<u8>> = Vec::new();
     for step in 0..length {
-        let file = pb::FileActionMkFile {
-            path: format!("/{step}"),
-            mode: 0o644,
-            data: format!("{salt} {step}").into_bytes(),
-            timestamp: -1,
-            ..pb::FileActionMkFile::default()
-        };
-        let action = pb::FileAction {
-            input: if step == 0 { -1 } else { 0 },
-            secondary_input: -1,
-            output: 0,
-            action: Some(pb::file_action::Action::Mkfile(file)),
-        };
-        let op = pb::Op {
-            inputs: inputs(&def),
-            op: Some(pb::op::Op::File(pb::FileOp {
-                actions: vec![action],
-            })),
-            ..pb::Op::default()
-        };
-        def.push(op.encode_to_vec());
+        let data = format!("{salt} {step}").into_bytes();
+        steps.push(mkfile(
+            &step.to_string(),
+            0o644,
+            data,
+            steps.last().map(Vec::as_slice),
+        ));
     }
-    let terminal = pb::Op {
-        inputs: inputs(&def),
+    definition(steps)
+}
+
+/// A step that writes the file `/name` into what the step `below` left.
+pub(crate) fn mkfile(name: &str, mode: i32, data: Vec<u8>, below: Option<&[u8]>) -> Vec<u8> {
+    let file = pb::FileActionMkFile {
+        path: format!("/{name}"),
+        mode,
+        data,
+        timestamp: -1,
+        ..pb::FileActionMkFile::default()
+    };
+    let action = pb::FileAction {
+        input: if below.is_some() { 0 } else { -1 },
+        secondary_input: -1,
+        output: 0,
+        action: Some(pb::file_action::Action::Mkfile(file)),
+    };
+    let op = pb::FileOp {
+        actions: vec![action],
+    };
+    step(pb::op::Op::File(op), below)
+}
+
+/// A step with one input, or none.
+pub(crate) fn step(op: pb::op::Op, below: Option<&[u8]>) -> Vec<u8> {
+    let step = pb::Op {
+        inputs: below.map(input).into_iter().collect(),
+        op: Some(op),
         ..pb::Op::default()
     };
-    def.push(terminal.encode_to_vec());
-    pb::Definition {
-        def,
-        ..pb::Definition::default()
+    step.encode_to_vec()
+}
+
+fn input(step: &[u8]) -> pb::Input {
+    pb::Input {
+        digest: Digest::of(step).to_string(),
+        index: 0,
     }
 }
 
-fn inputs(def: &[Vec<u8>]) -> Vec<pb::Input> {
-    let input = |bytes: &Vec<u8>| pb::Input {
-        digest: Digest::of(bytes).to_string(),
-        index: 0,
+/// The definition whose result is that of the last step.
+pub(crate) fn definition(mut steps: Vec<Vec<u8>>) -> pb::Definition {
+    let terminal = pb::Op {
+        inputs: steps.last().map(|step| input(step)).into_iter().collect(),
+        ..pb::Op::default()
     };
-    def.last().map(input).into_iter().collect()
+    steps.push(terminal.encode_to_vec());
+    pb::Definition {
+        def: steps,
+        ..pb::Definition::default()
+    }
 }
 
 pub(crate) fn request(definition: pb::Definition) -> BuildRequest {

@@ -41,9 +41,9 @@ pub(crate) async fn engine(dir: &Path) -> Result<Engine, String> {
 pub(crate) async fn open(options: EngineOptions) -> Result<Engine, String> {
     match Engine::open(options).await {
         Ok(engine) => Ok(engine),
-        Err(OpenError::Snapshots(lack @ SnapshotError::Unavailable { .. })) => {
-            Err(lack.to_string())
-        }
+        Err(OpenError::Snapshots(
+            lack @ (SnapshotError::Unavailable { .. } | SnapshotError::NoBackend { .. }),
+        )) => Err(lack.to_string()),
         Err(error) => panic!("the engine does not open: {error}"),
     }
 }

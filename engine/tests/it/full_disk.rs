@@ -7,11 +7,12 @@ use lamina_engine::Engine;
 use lamina_proto::control::DiskUsageRequest;
 use lamina_proto::pb;
 use lamina_solver::Event;
-use lamina_types::Digest;
-use prost::Message;
 
 use crate::engine::build;
+use crate::engine::definition;
+use crate::engine::mkfile;
 use crate::engine::request;
+use crate::engine::step;
 use crate::engine::steps_run;
 use crate::fixture;
 use crate::harness::Outcome;
@@ -52,13 +53,13 @@ impl Drop for SmallDisk {
 
 /// One step that writes `size` bytes.
 fn file(name: &str, size: usize) -> pb::Definition {
-    definition(vec![mkfile(name, vec![b'x'; size])])
+    definition(vec![mkfile(name, 0o644, vec![b'x'; size], None)])
 }
 
 /// A process that writes `mib` MiB to a file, and fails if it cannot.
 fn process(mib: usize) -> Result<pb::Definition, String> {
     let busybox = std::fs::read(BUSYBOX).map_err(|error| format!("{BUSYBOX}: {error}"))?;
-    let base = mkfile("busybox", busybox);
+    let base = mkfile("busybox", 0o755, busybox, None);
     let count = format!("count={mib}");
     let args = [
         "/busybox",
@@ -81,55 +82,8 @@ fn process(mib: usize) -> Result<pb::Definition, String> {
         mounts: vec![root],
         ..pb::ExecOp::default()
     };
-    let run = pb::Op {
-        inputs: vec![input(&base)],
-        op: Some(pb::op::Op::Exec(run)),
-        ..pb::Op::default()
-    };
-    Ok(definition(vec![base, run.encode_to_vec()]))
-}
-
-fn input(step: &[u8]) -> pb::Input {
-    pb::Input {
-        digest: Digest::of(step).to_string(),
-        index: 0,
-    }
-}
-
-/// Ends a list of steps.
-fn definition(mut steps: Vec<Vec<u8>>) -> pb::Definition {
-    let terminal = pb::Op {
-        inputs: steps.last().map(|step| input(step)).into_iter().collect(),
-        ..pb::Op::default()
-    };
-    steps.push(terminal.encode_to_vec());
-    pb::Definition {
-        def: steps,
-        ..pb::Definition::default()
-    }
-}
-
-fn mkfile(name: &str, data: Vec<u8>) -> Vec<u8> {
-    let file = pb::FileActionMkFile {
-        path: format!("/{name}"),
-        mode: 0o755,
-        data,
-        timestamp: -1,
-        ..pb::FileActionMkFile::default()
-    };
-    let action = pb::FileAction {
-        input: -1,
-        secondary_input: -1,
-        output: 0,
-        action: Some(pb::file_action::Action::Mkfile(file)),
-    };
-    let step = pb::Op {
-        op: Some(pb::op::Op::File(pb::FileOp {
-            actions: vec![action],
-        })),
-        ..pb::Op::default()
-    };
-    step.encode_to_vec()
+    let run = step(pb::op::Op::Exec(run), Some(&base));
+    Ok(definition(vec![base, run]))
 }
 
 async fn kept(engine: &Engine) -> Vec<String> {

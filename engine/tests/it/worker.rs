@@ -1,6 +1,7 @@
 //! What the engine says of itself: rows CTL-02 to CTL-05.
 
 use lamina_engine::EngineOptions;
+use lamina_snapshotter::Backend;
 use lamina_types::Platform;
 
 use crate::fixture;
@@ -23,7 +24,12 @@ pub(crate) fn filters_choose() -> Outcome {
             worker.labels.get(&name).map(String::as_str)
         };
         assert_eq!(label("executor"), Some("oci"));
-        assert_eq!(label("snapshotter"), Some("overlayfs"));
+        let snapshotter = match engine.mounts().backend {
+            Backend::Overlay => "overlayfs",
+            Backend::Fuse => "fuse-overlayfs",
+            Backend::Copy => "native",
+        };
+        assert_eq!(label("snapshotter"), Some(snapshotter));
         assert_eq!(label("oci.process-mode"), Some("sandbox"));
         assert!(label("hostname").is_some() && label("selinux.enabled").is_some());
         assert_eq!(
