@@ -18,6 +18,7 @@ use rayon::prelude::*;
 use serde_json::Value;
 
 use crate::machine::Machine;
+use crate::machine::one_in;
 use crate::ops::Ops;
 use crate::rows::difference;
 use crate::rows::rows;
@@ -35,7 +36,10 @@ fn results_are_those_of_buildkit() {
         .expect("after 1970");
     let start = i64::try_from(start.as_secs()).expect("before the year 292 billion");
     let ops = Ops::new(machine, load_ops());
-    let cases = lines("cases.jsonl.zst");
+    let cases: Vec<Value> = lines("cases.jsonl.zst")
+        .into_iter()
+        .step_by(one_in())
+        .collect();
     let outcomes: Vec<_> = cases
         .par_iter()
         .map(|case| judge(&ops, case, start))

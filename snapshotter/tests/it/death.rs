@@ -42,7 +42,7 @@ fn requests_to_a_killed_server_fail_and_do_not_hang() {
     let lines = BufReader::new(server.stdout.take().unwrap()).lines();
     let mut lines = lines.map(Result::unwrap);
     let Some(line) = lines.find(|line| line.starts_with(READY)) else {
-        server.wait().unwrap();
+        assert!(server.wait().unwrap().success(), "the server fails");
         return skipped("killed server", "fuse does not work here");
     };
     let path = format!("/proc/{}/fd/{}", server.id(), &line[READY.len()..]);

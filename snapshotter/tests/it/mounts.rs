@@ -6,6 +6,7 @@ use lamina_snapshotter::Mounter as _;
 use crate::support::Fixture;
 use crate::support::picture;
 use crate::support::random::Random;
+use crate::support::random::rounds;
 use crate::support::skipped;
 use crate::support::stacks::random_stack;
 
@@ -30,7 +31,7 @@ fn older_kernels_are_served_by_the_mount_call() {
         Ok(overlay) => overlay,
         Err(error) => return skipped("mount(2)", &error.to_string()),
     };
-    for seed in 4000..4020 {
+    for seed in 4000..4000 + rounds(20) {
         let mut random = Random::new(seed);
         let stack = random_stack(&fixture, &mut random);
         let view = overlay.mount_view(&stack).unwrap();

@@ -34,7 +34,10 @@ use crate::support::skipped;
 use crate::support::summary;
 use crate::support::write;
 
-const FIXTURE: &str = "tests/fixtures/store-v1.tar.zst";
+const FIXTURE: &str = concat!(
+    env!("CARGO_MANIFEST_DIR"),
+    "/tests/fixtures/store-v1.tar.zst"
+);
 
 const LAYERS: usize = 4;
 

@@ -10,16 +10,17 @@ use crate::support::in_user_namespace;
 use crate::support::picture;
 use crate::support::picture::without_times;
 use crate::support::random::Random;
+use crate::support::random::rounds;
 use crate::support::script;
 use crate::support::stacks::random_stack;
 
 /// Returns the number of stacks per test; each has 1 to 6 layers.
 fn stacks(world: &World) -> u64 {
-    match (world.backend, in_user_namespace()) {
+    rounds(match (world.backend, in_user_namespace()) {
         (Backend::Overlay, false) => 150,
         (_, false) => 80,
         (_, true) => 40,
-    }
+    })
 }
 
 pub(super) fn the_same_operations_give_the_same_tree_with_and_without_a_mount(world: &World) {

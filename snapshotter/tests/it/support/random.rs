@@ -1,5 +1,16 @@
 //! Random numbers from a printed seed.
 
+/// Set where everything is slow: one in so many rounds of a random test is enough.
+const ONE_IN: &str = "LAMINA_TEST_ONE_IN";
+
+/// Returns how many rounds a random test has that usually has `usual`.
+pub(crate) fn rounds(usual: u64) -> u64 {
+    let one_in = std::env::var(ONE_IN)
+        .ok()
+        .and_then(|text| text.parse().ok());
+    usual.div_ceil(one_in.unwrap_or(1).max(1))
+}
+
 /// The splitmix64 generator.
 pub(crate) struct Random(u64);
 
