@@ -32,6 +32,10 @@ const TESTS: &[Test] = &[
         "state::damage_and_foreign_formats",
         state::damage_and_foreign_formats,
     ),
+    Test::new(
+        "state::the_folders_are_private",
+        state::the_folders_are_private,
+    ),
     Test::new("state::opening_is_quick", state::opening_is_quick),
     Test::new(
         "engine::bad_requests_are_refused",

@@ -1,6 +1,7 @@
 //! The state folder: its owner, its format, damage.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::channel;
@@ -43,6 +44,25 @@ pub(crate) fn one_owner_at_a_time() -> Outcome {
             .await
             .expect("no panic")
             .expect("the second gets the folder");
+        Outcome::Passed
+    })
+}
+
+/// Others see nothing of it (CVE-2024-25621).
+pub(crate) fn the_folders_are_private() -> Outcome {
+    let dir = fixture::temporary();
+    fixture::block_on(async {
+        let engine = match fixture::engine(dir.path()).await {
+            Ok(engine) => engine,
+            Err(reason) => return Outcome::Skipped(reason),
+        };
+        let run = fs::read_dir(dir.path().join("run")).expect("a folder");
+        let folders = run.map(|entry| entry.expect("an entry").path());
+        for folder in folders.chain([dir.path().join("root")]) {
+            let mode = folder.metadata().expect("described").permissions().mode();
+            assert_eq!(mode & 0o7777, 0o700, "{}", folder.display());
+        }
+        drop(engine);
         Outcome::Passed
     })
 }

@@ -66,6 +66,8 @@ async fn views_show_what_the_selector_names() {
     assert_eq!(error.to_string(), "/no/such: no such file or directory");
 }
 
+/// Not of a tree (CVE-2024-1753) and not of a cache directory, which others may change meanwhile
+/// (CVE-2024-23651, CVE-2024-9675, CVE-2024-11218).
 #[tokio::test(flavor = "multi_thread")]
 async fn selectors_never_leave_the_mount() {
     let Some(world) = fixture() else { return };

@@ -125,6 +125,16 @@ async fn times_of_parents_are_kept() {
     assert_eq!(shown, expected, "{with_stubs}");
 }
 
+/// What is removed is the stub that was made, wherever its path leads by then (CVE-2024-23652).
+#[tokio::test(flavor = "multi_thread")]
+async fn a_link_in_place_of_a_stub_leads_nowhere() {
+    let Some(world) = fixture() else { return };
+    let mut spec = world.shell("touch /etc/m; mv /made /moved; ln -s /etc /made");
+    spec.mounts = vec![tmpfs("/made/m")];
+    let left = changes(&world, spec).await;
+    assert_eq!(left, ["/etc", "/etc/m", "/made", "/moved"]);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn links_in_mount_points_stay_in_the_image() {
     let Some(world) = fixture() else { return };

@@ -238,6 +238,7 @@ fn include_makes_only_the_parents_that_are_needed() {
     assert_eq!(from.stat().mtime_ns, to.stat().mtime_ns);
 }
 
+/// As `docker cp` and `podman cp` did (CVE-2018-15664, CVE-2019-10152, CVE-2019-18466).
 #[test]
 fn sources_cannot_lead_out_of_the_tree() {
     let Some(machine) = Machine::new() else {
@@ -264,6 +265,7 @@ fn sources_cannot_lead_out_of_the_tree() {
     }
 }
 
+/// As working directories did (CVE-2026-55686, GHSA-q6r4-3wmg-fwcq).
 #[test]
 fn destinations_cannot_lead_out_of_the_tree() {
     let Some(machine) = Machine::new() else {

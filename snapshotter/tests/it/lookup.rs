@@ -4,6 +4,8 @@ use lamina_snapshotter::Follow;
 use lamina_snapshotter::LayerStack;
 use lamina_snapshotter::SnapshotError;
 use lamina_snapshotter::users;
+use lamina_types::FileKind;
+use lamina_types::Stat;
 use rustix::io::Errno;
 
 use crate::support::Fixture;
@@ -171,6 +173,7 @@ fn only_regular_files_are_opened() {
     }
 }
 
+/// Whatever else is in their place (CVE-2024-9676).
 #[test]
 fn users_are_read_from_the_tree_only() {
     let fixture = Fixture::new();
@@ -197,6 +200,15 @@ fn users_are_read_from_the_tree_only() {
     assert!(users::passwd(&hostile.tree()).unwrap().is_empty());
     let failed = users::groups(&hostile.tree()).unwrap_err();
     assert_eq!(failed.to_string(), "/etc/group: larger than 10485760 bytes");
+    let endless = fixture.stack(&LayerStack::empty(), |root| {
+        let etc = root.make_dir(b"etc", 0o755)?;
+        etc.make_node(b"passwd", &Stat::new(FileKind::Fifo, 0o644))
+    });
+    let failed = users::passwd(&endless.tree()).unwrap_err();
+    assert!(
+        matches!(failed, SnapshotError::NotRegular { .. }),
+        "{failed}"
+    );
 }
 
 #[test]
