@@ -1,4 +1,4 @@
-//! What the design takes for granted about the kernel's overlayfs, tried on the kernel that runs.
+//! What the design takes for granted about the kernel, tried on the kernel that runs.
 //!
 //! A line "fact:" tells what differs from kernel to kernel; what must hold everywhere is asserted.
 
@@ -200,4 +200,15 @@ fn a_renamed_lower_directory_is_refused_without_redirects() {
     let renamed = rustix::fs::renameat(&mount, "d", &mount, "e");
     let text = renamed.map_or_else(|error| error.to_string(), |()| "works".to_owned());
     fact("rename of a directory of a lower layer", text);
+}
+
+/// Not the overlay itself, but where tests like to keep it.
+#[test]
+fn files_in_memory_may_have_no_attributes_of_users() {
+    let Ok(folder) = tempfile::tempdir_in("/dev/shm") else {
+        return skipped("attributes in memory", "no /dev/shm");
+    };
+    let set = xattr::set(folder.path(), "user.lamina", b"x");
+    let text = set.map_or_else(|error| error.to_string(), |()| "works".to_owned());
+    fact("an attribute of users in memory", text);
 }
