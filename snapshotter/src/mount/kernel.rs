@@ -103,7 +103,7 @@ impl KernelOverlay {
     fn lower_folders(&self, stack: &LayerStack) -> Result<Vec<String>, SnapshotError> {
         let layers = self.layers_to_mount(stack)?;
         let ids = layers.iter().rev();
-        Ok(ids.map(|layer| format!("{}/fs", layer.id())).collect())
+        Ok(ids.map(lower_folder).collect())
     }
 
     pub(super) fn mount(&self, plan: &Plan) -> Result<OwnedFd, SnapshotError> {
@@ -154,6 +154,11 @@ impl KernelOverlay {
         let root = PathBuf::from(fdio::proc_path(self.store.dir()));
         rustix::mount::fsconfig_set_string(fs, key, root.join(folder))
     }
+}
+
+/// Returns the folder of a layer's files in the store's.
+pub(super) fn lower_folder(layer: &Layer) -> String {
+    format!("{}/fs", layer.id())
 }
 
 impl Mounter for KernelOverlay {

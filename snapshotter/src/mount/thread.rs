@@ -28,6 +28,10 @@ use crate::store::SnapshotStore;
 /// One page of the kernel's, less the NUL.
 const MAX_OPTIONS: usize = 4095;
 
+/// What of it the names of layers may take: the rest is for the other options, and for a layer that is
+/// made in place of several and may have a longer name.
+pub(super) const ROOM_FOR_LAYERS: usize = MAX_OPTIONS - 256;
+
 static POINTS: AtomicU64 = AtomicU64::new(0);
 
 pub(super) fn mount(store: &SnapshotStore, plan: &Plan) -> Result<OwnedFd, SnapshotError> {

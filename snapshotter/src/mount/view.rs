@@ -22,6 +22,9 @@ use super::flatten::flatten;
 use super::flatten::make_like;
 use super::kernel::KernelOverlay;
 use super::kernel::MAX_LOWER;
+use super::kernel::Means;
+use super::kernel::lower_folder;
+use super::thread;
 use crate::ActiveLayer;
 use crate::ChangeKind;
 use crate::LayerStack;
@@ -38,16 +41,31 @@ impl KernelOverlay {
     /// Returns the layers to mount for `stack`, bottom first.
     pub(super) fn layers_to_mount(&self, stack: &LayerStack) -> Result<Vec<Layer>, SnapshotError> {
         let layers = self.without_shared_inodes(stack.layers())?;
-        if layers.len() <= MAX_LOWER {
+        let most = self.most_layers(&layers);
+        if layers.len() <= most {
             return Ok(layers);
         }
-        let (lowest, rest) = layers.split_at(layers.len() - MAX_LOWER + 1);
+        let (lowest, rest) = layers.split_at(layers.len() - most + 1);
         let key = lowest.iter().map(Layer::id).collect();
         let flat = self.replacement(key, |active| {
             let root = LayerStack::new(lowest.iter().cloned()).tree().root()?;
             flatten(root, active, Placer::default())
         })?;
         Ok([flat].into_iter().chain(rest.iter().cloned()).collect())
+    }
+
+    /// Returns how many of `layers` one mount takes, counted from the top.
+    fn most_layers(&self, layers: &[Layer]) -> usize {
+        let mut room = match self.means {
+            Means::LowerdirPlus => return MAX_LOWER,
+            Means::Mount => thread::ROOM_FOR_LAYERS,
+        };
+        let fitting = layers.iter().rev().take_while(|layer| {
+            let left = room.checked_sub(lower_folder(layer).len() + 1);
+            room = left.unwrap_or(0);
+            left.is_some()
+        });
+        fitting.count().min(MAX_LOWER)
     }
 
     fn without_shared_inodes(&self, layers: &[Layer]) -> Result<Vec<Layer>, SnapshotError> {
