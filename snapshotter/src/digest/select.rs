@@ -12,6 +12,7 @@ use lamina_patterns::Wildcard;
 use lamina_patterns::is_wildcard;
 use lamina_types::Digest;
 use lamina_types::FileKind;
+use lamina_types::IoContext;
 use lamina_types::RootedPath;
 
 use super::Selection;
@@ -22,6 +23,8 @@ use super::content;
 use crate::SnapshotError;
 use crate::tree::Entry;
 use crate::tree::Follow;
+use crate::tree::Part;
+use crate::tree::Shown;
 use crate::tree::Tree;
 
 /// Digests what `selection`, which filters, selects.
@@ -104,7 +107,7 @@ struct Level {
     /// Its path as the pattern sees it: links before the wildcard are not resolved.
     path: RootedPath,
     /// Names left, last first.
-    names: Vec<Vec<u8>>,
+    names: Vec<Shown>,
     state: State,
     header_included: bool,
 }
@@ -112,8 +115,8 @@ struct Level {
 /// What is known of a place.
 #[derive(Clone, Default)]
 struct State {
-    /// Number of components of the directory that patterns are relative to; none outside of what the
-    /// wildcard matches.
+    /// Where names below the directory that patterns are relative to begin, in bytes of a path; none
+    /// outside of what the wildcard matches.
     base: Option<usize>,
     /// Some directory on the way counts by its header, or would if something below it did.
     has_header: bool,
@@ -155,38 +158,62 @@ impl<'a> Selector<'a> {
     }
 
     fn run(&mut self, start: Entry, path: &RootedPath) -> Result<(), SnapshotError> {
-        self.visit(start, path.clone(), &State::default())?;
+        let verdict = self.judge(path, &State::default());
+        match start.holder() {
+            Err(_) => self.enter(start, path.clone(), verdict)?,
+            Ok((part, name)) if verdict.included => {
+                let is_link = start.stat().kind == FileKind::Symlink;
+                self.include_file(part, name.to_vec(), path.clone(), is_link)?;
+            }
+            Ok(_) => {}
+        }
         while let Some(level) = self.levels.last_mut() {
             self.context.cancel.check()?;
-            let Some(name) = level.names.pop() else {
-                self.levels.pop();
-                continue;
-            };
-            let (child, path) = (level.entry.child(&name)?, level.path.join(&name));
-            let parent = level.state.clone();
-            self.visit(child, path, &parent)?;
+            match level.names.pop() {
+                Some(shown) => self.visit(shown)?,
+                None => drop(self.levels.pop()),
+            }
         }
         Ok(())
     }
 
-    fn visit(
+    /// Judges a name of the innermost directory. Only directories that lead on are opened, and nothing
+    /// is asked of files that do not count.
+    fn visit(&mut self, shown: Shown) -> Result<(), SnapshotError> {
+        let level = self.levels.last().expect("a name is in a directory");
+        let path = level.path.join(&shown.name);
+        let verdict = self.judge(&path, &level.state);
+        if shown.is_dir {
+            if verdict.included || verdict.walk {
+                let entry = level.entry.child(&shown.name)?;
+                self.enter(entry, path, verdict)?;
+            }
+        } else if verdict.included {
+            let part = level.entry.parts()?[shown.part].clone();
+            let may_follow = self.follow_links && !level.state.has_header;
+            let is_link = may_follow && shown.is_symlink(&part).at(&path)?;
+            self.include_file(&part, shown.name, path, is_link)?;
+        }
+        Ok(())
+    }
+
+    /// Includes a directory if it counts itself, and goes on to what is in it.
+    fn enter(
         &mut self,
         entry: Entry,
         path: RootedPath,
-        parent: &State,
+        mut verdict: Verdict,
     ) -> Result<(), SnapshotError> {
-        let mut verdict = self.judge(&path, parent);
-        let is_dir = entry.stat().is_dir();
-        let headless = is_dir && self.without_top && path == *self.path;
+        let headless = self.without_top && path == *self.path;
         let included = verdict.included && !headless;
         verdict.state.has_header |= verdict.state.base.is_some() && !headless;
         if included {
             self.include_parents();
-            let value = self.value(&entry, &path, parent)?;
-            self.included.push((path.clone(), value));
+            let header = content::header(entry.stat());
+            self.included.push((path.clone(), Value::Done(header)));
         }
-        if is_dir && verdict.walk {
-            let mut names = entry.read_dir()?;
+        if verdict.walk {
+            let mut names = entry.shown()?;
             names.reverse();
             self.levels.push(Level {
                 entry,
@@ -197,6 +224,27 @@ impl<'a> Selector<'a> {
                 state: verdict.state,
             });
         }
+        Ok(())
+    }
+
+    /// Includes what is no directory: by what it leads to if it is a link to be followed.
+    fn include_file(
+        &mut self,
+        part: &Part,
+        name: Vec<u8>,
+        path: RootedPath,
+        is_link: bool,
+    ) -> Result<(), SnapshotError> {
+        self.include_parents();
+        let target = match is_link && self.follow_links {
+            true => self.target(&path)?,
+            false => None,
+        };
+        let value = match target {
+            Some(digest) => Value::Done(digest),
+            None => Value::File(self.batch.add(part, name)?),
+        };
+        self.included.push((path, value));
         Ok(())
     }
 
@@ -211,46 +259,32 @@ impl<'a> Selector<'a> {
         }
     }
 
-    fn value(
-        &mut self,
-        entry: &Entry,
-        path: &RootedPath,
-        parent: &State,
-    ) -> Result<Value, SnapshotError> {
-        let stat = entry.stat();
-        if stat.is_dir() {
-            return Ok(Value::Done(content::header(stat)));
+    /// Digests what the link at `path` leads to, if there is anything.
+    fn target(&self, path: &RootedPath) -> Result<Option<Digest>, SnapshotError> {
+        match self.tree.lookup(path, Follow::Last) {
+            Ok(target) => super::entry(&target, self.context).map(Some),
+            Err(error) if leads_nowhere(&error) => Ok(None),
+            Err(error) => Err(error),
         }
-        if stat.kind == FileKind::Symlink && self.follow_links && !parent.has_header {
-            match self.tree.lookup(path, Follow::Last) {
-                Ok(target) => return Ok(Value::Done(super::entry(&target, self.context)?)),
-                Err(error) if leads_nowhere(&error) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        let (part, name) = entry.holder()?;
-        Ok(Value::File(self.batch.add(part, name.to_vec())?))
     }
 
     fn judge(&self, path: &RootedPath, parent: &State) -> Verdict {
-        let depth = path.components().count();
         let mut state = parent.clone();
-        match (&self.wildcard, state.base) {
-            (_, Some(_)) => {}
-            (None, None) => state.base = Some(depth),
-            (Some(wildcard), None) if wildcard.matches(path.as_bytes()) => {
-                state.base = Some(depth);
-            }
+        let base = match (&self.wildcard, state.base) {
+            (_, Some(base)) => base,
+            (None, None) => start_below(path),
+            (Some(wildcard), None) if wildcard.matches(path.as_bytes()) => start_below(path),
             (Some(_), None) => {
                 return Verdict {
-                    walk: depth < self.path.components().count(),
+                    walk: path.components().count() < self.path.components().count(),
                     included: false,
                     state,
                 };
             }
-        }
-        let relative = relative_to(path, state.base.unwrap_or(depth));
-        self.apply_patterns(&relative, state, parent)
+        };
+        state.base = Some(base);
+        let relative = path.as_bytes().get(base..).unwrap_or_default();
+        self.apply_patterns(relative, state, parent)
     }
 
     fn apply_patterns(&self, relative: &[u8], mut state: State, parent: &State) -> Verdict {
@@ -288,10 +322,9 @@ impl<'a> Selector<'a> {
     }
 }
 
-/// Returns `path` without its first `base` components and without a leading slash.
-fn relative_to(path: &RootedPath, base: usize) -> Vec<u8> {
-    let parts: Vec<&[u8]> = path.components().skip(base).collect();
-    parts.join(&b'/')
+/// Returns how many bytes of the paths below `path` are those of `path` and the slash after it.
+fn start_below(path: &RootedPath) -> usize {
+    path.as_bytes().len() + usize::from(!path.is_root())
 }
 
 #[cfg(test)]

@@ -13,9 +13,11 @@ use rustix::io::Errno;
 
 use super::Found;
 use super::Part;
+use super::Shown;
 use super::Tree;
 use super::find;
 use super::read_merged;
+use super::read_merged_kinds;
 use crate::SnapshotError;
 use crate::error::errno;
 use crate::fdio;
@@ -158,6 +160,11 @@ impl Entry {
     /// `ENOTDIR`, or what the host's file system says.
     pub fn read_dir(&self) -> Result<Vec<Vec<u8>>, SnapshotError> {
         Ok(read_merged(self.parts()?).at(&self.0.path)?)
+    }
+
+    /// As [`Entry::read_dir`], with what and where the names are.
+    pub(crate) fn shown(&self) -> Result<Vec<Shown>, SnapshotError> {
+        Ok(read_merged_kinds(self.parts()?).at(&self.0.path)?)
     }
 
     /// Returns the child of that name, not following it.

@@ -5,6 +5,7 @@ use std::collections::btree_map::Entry;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
+use lamina_types::FileKind;
 use lamina_types::LayerId;
 use rustix::fs::FileType;
 use rustix::io::Result;
@@ -144,8 +145,26 @@ pub(crate) struct Shown {
     pub(crate) inode: u64,
 }
 
+impl Shown {
+    /// Says whether the image has a symlink here; `part` is the directory that has the name.
+    pub(crate) fn is_symlink(&self, part: &Part) -> Result<bool> {
+        match (part.owners, self.hint) {
+            (Owners::Real, FileType::Symlink) => Ok(true),
+            // Where owners are stored, a symlink is a file on disk.
+            (Owners::Stored, _) | (Owners::Real, FileType::Unknown) => {
+                let raw = part.stat_at(&self.name)?;
+                Ok(raw.is_some_and(|raw| raw.kind() == FileKind::Symlink))
+            }
+            (Owners::Real, _) => Ok(false),
+        }
+    }
+}
+
 /// As [`read_merged`], with what and where the names are; asks for no more than `getdents` says.
 pub(crate) fn read_merged_kinds(parts: &[Part]) -> Result<Vec<Shown>> {
+    if let [only] = parts {
+        return read_single(only);
+    }
     let mut names: BTreeMap<Vec<u8>, Option<Shown>> = BTreeMap::new();
     for (index, part) in parts.iter().enumerate() {
         for raw in fdio::read_names(&part.fd)? {
@@ -155,6 +174,15 @@ pub(crate) fn read_merged_kinds(parts: &[Part]) -> Result<Vec<Shown>> {
         }
     }
     Ok(names.into_values().flatten().collect())
+}
+
+/// The same for a directory that merges with no other.
+fn read_single(part: &Part) -> Result<Vec<Shown>> {
+    let names = fdio::read_names(&part.fd)?.into_iter();
+    let shown = names.filter_map(|raw| shown_as(part, 0, raw).transpose());
+    let mut shown: Vec<Shown> = shown.collect::<Result<_>>()?;
+    shown.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+    Ok(shown)
 }
 
 /// Returns what a name of one directory shows; `None` if it deletes.
