@@ -144,11 +144,11 @@ impl ActiveLayer {
     pub fn commit(self, cancel: &CancelToken) -> Result<Layer, SnapshotError> {
         self.end_mount()?;
         self.upper.seal();
-        let mut manifest = seal::seal(&self.upper, self.mounted.load(Ordering::Acquire), cancel)?;
-        manifest.description = self.description;
+        let mut sealed = seal::seal(&self.upper, self.mounted.load(Ordering::Acquire), cancel)?;
+        sealed.manifest.description = self.description;
         self.folder.remove("work")?;
         let id = self.folder.id;
-        let layer = self.folder.store.publish(id, manifest)?;
+        let layer = self.folder.store.publish(id, sealed)?;
         self.folder.keep();
         Ok(layer)
     }

@@ -95,7 +95,8 @@ fn copy(dir: &WriteDir, name: &[u8], entry: &Entry) -> Result<(), SnapshotError>
         FileKind::File => {
             let file = dir.create_file(name, 0o600)?;
             fdio::copy_data(&entry.open()?, &file).at(entry.path())?;
-            return dir.set_file_metadata(&file, &change);
+            dir.set_file_metadata(&file, &change)?;
+            return dir.take_over_digest(&file, entry);
         }
         FileKind::Symlink => dir.symlink(name, &stat.link_target)?,
         _ => dir.make_node(name, stat)?,

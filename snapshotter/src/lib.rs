@@ -62,6 +62,7 @@ pub use active::ActiveLayer;
 pub use changes::Change;
 pub use changes::ChangeKind;
 pub use changes::Changes;
+pub use digest::FileDigester;
 pub use digest::Selection;
 pub use error::SnapshotError;
 pub use format::StoreFormat;

@@ -77,6 +77,14 @@ pub(crate) fn stat_of_dir(owners: Owners, fd: &impl AsFd) -> Result<Stat> {
     Ok(assemble(&raw, Vec::new(), xattrs))
 }
 
+/// Describes the regular file that is open behind `fd`, as the image does and with what only the disk
+/// says.
+pub(crate) fn stat_of_file(owners: Owners, fd: &impl AsFd) -> Result<(RawStat, Stat)> {
+    let raw = owners.stat_fd(fd)?;
+    let xattrs = Target::opened(fd).image_xattrs(owners)?;
+    Ok((raw, assemble(&raw, Vec::new(), xattrs)))
+}
+
 fn assemble(raw: &RawStat, link_target: Vec<u8>, xattrs: BTreeMap<Vec<u8>, Vec<u8>>) -> Stat {
     let (uid, gid) = raw.owner();
     let kind = raw.kind();

@@ -12,11 +12,13 @@
 //!   changed.
 
 use std::collections::BTreeSet;
+use std::collections::HashMap;
 use std::collections::HashSet;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use lamina_types::CancelToken;
+use lamina_types::Digest;
 use lamina_types::IoContext;
 use lamina_types::RootedPath;
 
@@ -33,7 +35,14 @@ use crate::xattrs::Target;
 /// Attributes that say nothing about the content; the kernel leaves them behind.
 const HARMLESS: [&str; 5] = ["origin", "impure", "nlink", "uuid", "upper"];
 
-/// Seals what `upper` has written and returns the manifest of the layer.
+/// What is known of a layer once it is sealed.
+pub(crate) struct Sealed {
+    pub(crate) manifest: Manifest,
+    /// Content digests of files, by inode.
+    pub(crate) digests: HashMap<u64, Digest>,
+}
+
+/// Seals what `upper` has written and returns what is known of the layer.
 ///
 /// `mounted` says whether a process may have written to it: then files are searched for attributes
 /// too, which our own writer never sets.
@@ -41,13 +50,14 @@ pub(crate) fn seal(
     upper: &Upper,
     mounted: bool,
     cancel: &CancelToken,
-) -> Result<Manifest, SnapshotError> {
+) -> Result<Sealed, SnapshotError> {
     let mut sealer = Sealer {
         upper,
         mounted,
         counted: HashSet::new(),
         implied: BTreeSet::new(),
         manifest: Manifest::new(0, false),
+        digests: HashMap::new(),
         todo: Vec::new(),
     };
     sealer.seal_directory(&Open {
@@ -61,10 +71,15 @@ pub(crate) fn seal(
         cancel.check()?;
         sealer.seal_directory(&pending.open()?)?;
     }
-    let mut manifest = sealer.manifest;
-    manifest.set_implied_parents(sealer.implied.iter());
+    let Sealer {
+        mut manifest,
+        digests,
+        implied,
+        ..
+    } = sealer;
+    manifest.set_implied_parents(implied.iter());
     manifest.links_from = upper.links().sources();
-    Ok(manifest)
+    Ok(Sealed { manifest, digests })
 }
 
 struct Sealer<'a> {
@@ -74,6 +89,7 @@ struct Sealer<'a> {
     counted: HashSet<u64>,
     implied: BTreeSet<RootedPath>,
     manifest: Manifest,
+    digests: HashMap<u64, Digest>,
     todo: Vec<Pending>,
 }
 
@@ -166,6 +182,9 @@ impl Sealer<'_> {
         if self.mounted {
             let target = Target::name(&open.dir, name);
             self.take_attributes(&target, &path.join(name))?;
+        }
+        if let Some(digest) = self.upper.written().get(&raw) {
+            self.digests.insert(raw.inode(), digest);
         }
         self.count(&raw);
         Ok(false)

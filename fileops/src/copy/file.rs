@@ -68,7 +68,8 @@ impl<'a> FileCopier<'a> {
         let from = source.open()?;
         let to = dir.create_file(name, 0o600)?;
         self.data.copy(&from, &to, &dir.path().join(name))?;
-        Ok(metadata::set_file(dir, name, &to, change)?)
+        metadata::set_file(dir, name, &to, change)?;
+        Ok(dir.take_over_digest(&to, source)?)
     }
 
     /// Makes `name` a link to the sealed inode of `source`; says whether it could.

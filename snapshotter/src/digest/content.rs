@@ -84,7 +84,8 @@ fn list<'a>(
     hasher.finish()
 }
 
-fn start(stat: &Stat) -> Sha256Hasher {
+/// Starts the digest of a file; its data follows.
+pub(super) fn start(stat: &Stat) -> Sha256Hasher {
     let mut hasher = Sha256Hasher::new();
     hasher.update(b"lamina-file 1");
     hasher.update(&[kind_code(stat.kind)]);

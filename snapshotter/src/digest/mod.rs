@@ -11,19 +11,26 @@
 //! and of `security.*` only file capabilities. See [`content`] for the bytes.
 //!
 //! Sealed layers never change, so the digest of a file, and of a directory that nothing merges with, is
-//! kept with the layer under its inode number and serves every stack with that layer.
+//! kept with the layer under its inode number and serves every stack with that layer. Where the bytes
+//! of a file pass through our hands the digest is computed then; see [`written`]. A link to a file of
+//! another layer takes over what is known there.
 
 mod batch;
 mod content;
 mod memo;
 mod select;
 mod whole;
+mod written;
 
 use lamina_types::CancelToken;
 use lamina_types::Digest;
 use lamina_types::RootedPath;
+use lamina_types::Stat;
+
+pub use written::FileDigester;
 
 pub(crate) use memo::Memo;
+pub(crate) use written::Book;
 
 use crate::LayerStack;
 use crate::SnapshotError;
@@ -100,6 +107,11 @@ fn plain(
         &tree.lookup(&RootedPath::new(&selection.path), follow)?,
         context,
     )
+}
+
+/// Says whether two files with the same data have the same digest.
+pub(crate) fn counts_alike(a: &Stat, b: &Stat) -> bool {
+    content::header(a) == content::header(b)
 }
 
 /// Digests an entry with all below it.

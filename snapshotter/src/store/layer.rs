@@ -40,13 +40,18 @@ struct LayerInner {
 }
 
 impl Layer {
-    pub(super) fn new(id: LayerId, place: Arc<StorePlace>, manifest: Manifest) -> Self {
+    pub(super) fn new(
+        id: LayerId,
+        place: Arc<StorePlace>,
+        manifest: Manifest,
+        digests: Memo,
+    ) -> Self {
         Self(Arc::new(LayerInner {
             id,
             place,
             manifest: Mutex::new(manifest),
             fs: Mutex::default(),
-            digests: Memo::default(),
+            digests,
         }))
     }
 

@@ -55,11 +55,12 @@ use crate::Owners;
 use crate::SnapshotError;
 use crate::StoreFormat;
 use crate::XattrNamespace;
+use crate::digest::Memo;
 use crate::fdio;
 use crate::remove;
+use crate::seal::Sealed;
 use crate::stack::LayerStack;
 use deleter::Deleter;
-use manifest::Manifest;
 
 /// The `layers/` folder of a state folder. Clones share it.
 #[derive(Clone)]
@@ -103,7 +104,10 @@ impl SnapshotStore {
         deleter.delete(contents.dead);
         let mut layers = HashMap::new();
         for (id, manifest) in contents.layers {
-            layers.insert(id, Layer::new(id, Arc::clone(&place), manifest));
+            layers.insert(
+                id,
+                Layer::new(id, Arc::clone(&place), manifest, Memo::default()),
+            );
         }
         Ok(Self(Arc::new(StoreInner {
             place,
@@ -207,13 +211,16 @@ impl SnapshotStore {
     }
 
     /// Makes the finished folder `tmp-<id>` the layer `id`.
-    pub(crate) fn publish(&self, id: LayerId, manifest: Manifest) -> Result<Layer, SnapshotError> {
+    pub(crate) fn publish(&self, id: LayerId, sealed: Sealed) -> Result<Layer, SnapshotError> {
         let (dir, unfinished) = (self.dir(), unfinished_name(id));
         let folder = fdio::open_dir(dir, unfinished.as_bytes()).at(&unfinished)?;
+        let Sealed { manifest, digests } = sealed;
         manifest::write(&folder, &manifest)?;
+        let digests = Memo::knowing(digests);
+        digests.save(|| Some(folder));
         rustix::fs::renameat(dir, &unfinished, dir, id.to_string()).at(id)?;
         self.progress().published(id);
-        let layer = Layer::new(id, Arc::clone(&self.0.place), manifest);
+        let layer = Layer::new(id, Arc::clone(&self.0.place), manifest, digests);
         self.layers().insert(id, layer.clone());
         Ok(layer)
     }

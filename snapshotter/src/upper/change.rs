@@ -128,6 +128,7 @@ impl WriteDir {
             Some(raw) if raw.is_whiteout() => Err(errno(Errno::NOENT, path)),
             Some(raw) if raw.is_dir() => Ok(None),
             Some(raw) => {
+                self.upper().written().forget(raw.inode());
                 self.upper().break_link(raw.inode(), path)?;
                 Ok(Some(raw))
             }
@@ -175,6 +176,7 @@ impl Upper {
 
     /// Ends all sharing with sealed layers, before something writes to files in place.
     pub(crate) fn break_all_links(&self) -> Result<(), SnapshotError> {
+        self.written().clear();
         for inode in self.links().shared_inodes() {
             self.break_link(inode, &RootedPath::root())?;
         }

@@ -21,6 +21,7 @@ use crate::Owners;
 use crate::SnapshotError;
 use crate::error::errno;
 use crate::fdio;
+use crate::fdio::RawStat;
 use crate::metadata;
 use crate::owners::New;
 use crate::store::Layer;
@@ -153,12 +154,29 @@ impl WriteDir {
     /// As [`WriteDir::link_from`]; also `EXDEV` if the file is in no layer of this store.
     pub fn link(&self, name: &[u8], source: &OwnedFd) -> Result<(), SnapshotError> {
         let path = self.check(name)?;
-        let inode = fdio::stat_fd(source).at(&path)?.inode();
+        let raw = fdio::stat_fd(source).at(&path)?;
         match self.holder_of(source) {
-            Some(Holder::Ourselves) => self.link_fd(name, &path, source, inode),
-            Some(Holder::Sealed(layer)) => self.link_sealed(name, source, inode, &layer),
+            Some(Holder::Ourselves) => self.link_own(name, &path, source, &raw),
+            Some(Holder::Sealed(layer)) => self.link_sealed(name, source, raw.inode(), &layer),
             None => Err(errno(Errno::XDEV, &path)),
         }
+    }
+
+    /// Links a file of this layer; its digest, which the new name is no reason to doubt, stays known.
+    fn link_own(
+        &self,
+        name: &[u8],
+        path: &RootedPath,
+        source: &OwnedFd,
+        before: &RawStat,
+    ) -> Result<(), SnapshotError> {
+        let digest = self.upper().written().get(before);
+        self.link_fd(name, path, source, before.inode())?;
+        if let (Some(digest), false) = (digest, self.upper().links().is_shared(before.inode())) {
+            let after = fdio::stat_fd(source).at(path)?;
+            self.upper().written().note(&after, digest);
+        }
+        Ok(())
     }
 
     fn link_sealed(
@@ -174,8 +192,10 @@ impl WriteDir {
             return Err(errno(Errno::XDEV, &path));
         }
         let linked = self.link_fd(name, &path, source, inode);
-        if linked.is_err() {
-            links.disclaim(inode);
+        match (&linked, layer.digests().get(inode)) {
+            (Ok(()), Some(digest)) => self.upper().written().take_over(inode, digest),
+            (Ok(()), None) => {}
+            (Err(_), _) => links.disclaim(inode),
         }
         linked
     }

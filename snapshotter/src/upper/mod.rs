@@ -11,6 +11,7 @@
 
 mod change;
 mod create;
+mod digests;
 mod dir;
 mod hide;
 mod remove;
@@ -41,6 +42,7 @@ pub(crate) use stage::copy_entry;
 
 use crate::Owners;
 use crate::SnapshotError;
+use crate::digest::Book;
 use crate::error::errno;
 use crate::links::LinkBook;
 use crate::stack::LayerStack;
@@ -66,6 +68,7 @@ struct UpperInner {
     lower: Tree,
     view: Tree,
     links: LinkBook,
+    written: Book,
     dirs: Mutex<HashMap<RootedPath, Weak<DirInner>>>,
     marks: Mutex<Marks>,
     sealed: AtomicBool,
@@ -94,6 +97,7 @@ impl Upper {
             view: Tree::of_active(lower.clone(), Arc::clone(&fs), store.format()),
             lower: lower.tree(),
             links: LinkBook::new(lower),
+            written: Book::default(),
             fs,
             folder_name,
             staging,
@@ -169,6 +173,11 @@ impl Upper {
 
     pub(crate) fn links(&self) -> &LinkBook {
         &self.0.links
+    }
+
+    /// Returns the digests of files that were written.
+    pub(crate) fn written(&self) -> &Book {
+        &self.0.written
     }
 
     /// Refuses all further writes.

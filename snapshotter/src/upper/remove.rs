@@ -48,6 +48,11 @@ impl WriteDir {
         path: &RootedPath,
     ) -> Result<(), SnapshotError> {
         let raw = fdio::stat_at(dir, name).at(path)?;
+        match raw {
+            Some(raw) if raw.is_dir() => self.upper().written().clear(),
+            Some(raw) => self.upper().written().forget(raw.inode()),
+            None => {}
+        }
         remove::remove_tree(dir, name).at(path)?;
         if raw.is_some_and(|raw| raw.is_dir()) || self.upper().knows(path) {
             self.upper().forget(path);

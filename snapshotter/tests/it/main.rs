@@ -25,3 +25,4 @@ mod store;
 mod support;
 mod upper;
 mod userns;
+mod written;

@@ -10,6 +10,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
 
 use lamina_session::LocalOwner;
+use lamina_snapshotter::FileDigester;
 use lamina_snapshotter::MetadataChange;
 use lamina_types::CancelToken;
 use rustix::io::Errno;
@@ -33,36 +34,30 @@ const FOREIGN_XATTRS: [&[u8]; 5] = [
 const CAPABILITY: &[u8] = b"security.capability";
 
 /// Copies data in the cheapest way that works, and remembers which do not.
+///
+/// What cannot be shared is read and written, although the kernel could copy it: what the client sends
+/// is keyed by its content, so somebody has to read it in any case, and here it is read only once.
 #[derive(Default)]
 pub(super) struct DataCopier {
     no_reflink: AtomicBool,
-    no_copy_range: AtomicBool,
 }
 
 impl DataCopier {
-    /// Copies all of `from` into the empty file `to`.
+    /// Copies all of `from`, about `size` bytes, into the empty file `to`, through `digester` unless the
+    /// file system shares the data.
     pub(super) fn copy(
         &self,
         from: &mut File,
         to: &mut File,
         size: u64,
-        action: &Action,
-        cancel: &CancelToken,
+        digester: &mut FileDigester,
+        flow: Flow<'_>,
     ) -> Result<io::Result<()>, SourceError> {
         if size > 0 && self.reflink(from, to) {
-            action.add(size);
+            flow.action.add(size);
             return Ok(Ok(()));
         }
-        if size > 0 && !self.no_copy_range.load(Ordering::Relaxed) {
-            match copy_range(from, to, action, cancel)? {
-                Ok(()) => return Ok(Ok(())),
-                Err(error) if is_unsupported(error) => {
-                    self.no_copy_range.store(true, Ordering::Relaxed);
-                }
-                Err(error) => return Ok(Err(error.into())),
-            }
-        }
-        read_write(from, to, action, cancel)
+        read_write(from, to, size, digester, flow)
     }
 
     fn reflink(&self, from: &File, to: &File) -> bool {
@@ -88,29 +83,26 @@ fn is_unsupported(error: Errno) -> bool {
     )
 }
 
-type Copied<E> = Result<Result<(), E>, SourceError>;
-
-/// An error means that nothing was copied, unless it is a real one.
-fn copy_range(from: &File, to: &File, action: &Action, cancel: &CancelToken) -> Copied<Errno> {
-    loop {
-        cancel.check()?;
-        match rustix::fs::copy_file_range(from, None, to, None, PIECE_BYTES) {
-            Ok(0) => return Ok(Ok(())),
-            Ok(count) => action.add(count as u64),
-            Err(error) => return Ok(Err(error)),
-        }
-    }
+/// Where a copy tells how far it is, and what ends it.
+#[derive(Clone, Copy)]
+pub(super) struct Flow<'a> {
+    pub(super) action: &'a Action,
+    pub(super) cancel: &'a CancelToken,
 }
 
+/// The inner error is that of the files, the outer one that of the token.
 fn read_write(
     from: &mut File,
     to: &mut File,
-    action: &Action,
-    cancel: &CancelToken,
-) -> Copied<io::Error> {
-    let mut buffer = vec![0; PIECE_BYTES];
+    size: u64,
+    digester: &mut FileDigester,
+    flow: Flow<'_>,
+) -> Result<io::Result<()>, SourceError> {
+    // One byte more than is expected: the end is seen by the second read.
+    let room = usize::try_from(size).unwrap_or(PIECE_BYTES);
+    let mut buffer = vec![0; room.saturating_add(1).min(PIECE_BYTES)];
     loop {
-        cancel.check()?;
+        flow.cancel.check()?;
         let count = match from.read(&mut buffer) {
             Ok(0) => return Ok(Ok(())),
             Ok(count) => count,
@@ -120,7 +112,8 @@ fn read_write(
         if let Err(error) = to.write_all(&buffer[..count]) {
             return Ok(Err(error));
         }
-        action.add(count as u64);
+        digester.update(&buffer[..count]);
+        flow.action.add(count as u64);
     }
 }
 

@@ -1,6 +1,8 @@
 //! Directories of clients at the other end of a session (rows SVC-02 to SVC-05, SES-09).
 
 use std::fs;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::sync::Mutex;
 
@@ -15,6 +17,7 @@ use crate::client::RemoteClient;
 use crate::client::Script;
 use crate::client::Sent;
 use crate::support::Engine;
+use crate::support::content_digest;
 use crate::support::context;
 use crate::support::directory;
 use crate::support::entry;
@@ -126,6 +129,29 @@ fn only_what_changed_is_requested() {
         .filter(|line| list(&first).contains(line))
         .collect();
     assert_eq!(kept.len(), 6, "{kept:?}");
+}
+
+/// What came over, and what was taken from the layer before, is hashed by then: other data that
+/// somebody writes into the layers is not seen (row FIL-25).
+#[test]
+fn nothing_is_read_again_to_be_hashed() {
+    let (engine, script) = engine();
+    offer(&script, &sample());
+    engine.transfer(&context());
+    let mut changed = sample();
+    changed[0] = Sent::file("a", "3").with(|stat| stat.mtime_ns += 1);
+    offer(&script, &changed);
+    let second = engine.transfer(&context());
+    for path in ["/a", "/d/first", "/d/second", "/z"] {
+        let place = entry(&second, path).path_fd().expect("opens");
+        let place = format!("/proc/self/fd/{}", place.as_raw_fd());
+        let file = fs::File::options().write(true).open(place).expect("opens");
+        file.write_all_at(b"#", 0).expect("written");
+    }
+    let (other, script) = self::engine();
+    offer(&script, &changed);
+    let expected = content_digest(&other.transfer(&context()));
+    assert_eq!(content_digest(&second), expected);
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::os::fd::OwnedFd;
 use lamina_session::host;
 use lamina_session::host::HostEntry;
 use lamina_snapshotter::Entry;
+use lamina_snapshotter::FileDigester;
 use lamina_snapshotter::Follow;
 use lamina_snapshotter::LayerStack;
 use lamina_snapshotter::WriteDir;
@@ -17,6 +18,7 @@ use rayon::prelude::*;
 use super::Builder;
 use super::tree::Plan;
 use crate::SourceError;
+use crate::local::copy::Flow;
 use crate::local::shared;
 
 /// One directory on the three sides of a transfer.
@@ -128,13 +130,18 @@ impl Builder<'_> {
         }
         let mut from = File::from(opened);
         let mut to = folder.made.create_file(name, found.mode)?;
-        let copied = self
-            .copier
-            .copy(&mut from, &mut to, found.size, self.action, self.cancel)?;
-        copied.at(entry.shown())?;
         let xattrs = self.ownership.xattrs(&folder.host, name);
         let change = self.ownership.metadata(&found, xattrs);
-        folder.made.set_file_metadata(&to, &change)?;
+        let mut digester = FileDigester::new(found.mode, found.size, &change);
+        let flow = Flow {
+            action: self.action,
+            cancel: self.cancel,
+        };
+        let copied = self
+            .copier
+            .copy(&mut from, &mut to, found.size, &mut digester, flow)?;
+        copied.at(entry.shown())?;
+        folder.made.finish_file(&to, &change, digester)?;
         Ok(host::look_opened(&from).at(entry.shown())? == entry.fingerprint)
     }
 }

@@ -12,6 +12,7 @@ use lamina_session::SessionError;
 use lamina_session::host::HostEntry;
 use lamina_snapshotter::ActiveLayer;
 use lamina_snapshotter::Entry;
+use lamina_snapshotter::FileDigester;
 use lamina_snapshotter::Follow;
 use lamina_snapshotter::Layer;
 use lamina_snapshotter::LayerStack;
@@ -26,6 +27,7 @@ use lamina_types::RootedPath;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::super::copy::DataCopier;
+use super::super::copy::Flow;
 use super::super::copy::Ownership;
 use super::super::index::IndexEntry;
 use super::super::shared;
@@ -230,13 +232,18 @@ impl Writer {
         let made = self.enter(entry)?.made.clone();
         let mut to = made.create_file(entry.split().1, entry.fingerprint.mode)?;
         let (mut from, size) = (old.open()?, entry.fingerprint.size);
-        let copied = self
-            .copier
-            .copy(&mut from, &mut to, size, &self.action, cancel)?;
-        copied.at(entry.shown())?;
         let xattrs = old.stat().xattrs.clone();
         let change = self.ownership.metadata(&entry.fingerprint, xattrs);
-        Ok(made.set_file_metadata(&to, &change)?)
+        let mut digester = FileDigester::new(entry.fingerprint.mode, size, &change);
+        let flow = Flow {
+            action: &self.action,
+            cancel,
+        };
+        let copied = self
+            .copier
+            .copy(&mut from, &mut to, size, &mut digester, flow)?;
+        copied.at(entry.shown())?;
+        Ok(made.finish_file(&to, &change, digester)?)
     }
 
     /// Makes an entry that is new.
@@ -282,8 +289,9 @@ impl Writer {
                 return Ok(());
             }
             FileKind::File => {
+                let digester = FileDigester::new(entry.fingerprint.mode, 0, &change);
                 let file = level.made.create_file(name, entry.fingerprint.mode)?;
-                return Ok(level.made.set_file_metadata(&file, &change)?);
+                return Ok(level.made.finish_file(&file, &change, digester)?);
             }
             FileKind::Symlink => level.made.symlink(name, link_target)?,
             _ => level.made.make_node(name, &shared::node(entry))?,

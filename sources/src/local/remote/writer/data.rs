@@ -6,6 +6,7 @@ use std::io::Write;
 
 use bytes::Bytes;
 use lamina_session::host::HostEntry;
+use lamina_snapshotter::FileDigester;
 use lamina_snapshotter::MetadataChange;
 use lamina_snapshotter::Upper;
 use lamina_snapshotter::WriteDir;
@@ -27,6 +28,8 @@ struct Pending {
     mode: u32,
     size: u64,
     change: MetadataChange,
+    /// Hashes what is written, until the file is complete.
+    digester: Option<FileDigester>,
     /// Of its entry in the index.
     position: usize,
     /// Made with the first data.
@@ -71,10 +74,12 @@ impl Incoming {
         change: MetadataChange,
         position: usize,
     ) {
+        let (mode, size) = (entry.fingerprint.mode, entry.fingerprint.size);
         let pending = Pending {
             path: entry.path.clone(),
-            mode: entry.fingerprint.mode,
-            size: entry.fingerprint.size,
+            mode,
+            size,
+            digester: Some(FileDigester::new(mode, size, &change)),
             change,
             position,
             open: None,
@@ -165,12 +170,17 @@ impl Pending {
         for (data, held) in self.pieces.drain(..) {
             file.write_all(&data)
                 .at(String::from_utf8_lossy(&self.path))?;
+            if let Some(digester) = &mut self.digester {
+                digester.update(&data);
+            }
             self.written += data.len() as u64;
             action.add(data.len() as u64);
             drop(held);
         }
-        if self.ended {
-            directory.set_file_metadata(file, &self.change)?;
+        if self.ended
+            && let Some(digester) = self.digester.take()
+        {
+            directory.finish_file(file, &self.change, digester)?;
         }
         Ok(())
     }
