@@ -14,6 +14,9 @@
 //! down or lost its power, and drops the layers that `flushed` does not name: they may have empty files
 //! where data should be, and nothing would notice.
 //!
+//! A store without either file comes from a version that knew neither. What it has from this boot is
+//! flushed and named when it is first opened, what is older is dropped as after any other boot.
+//!
 //! Layers are finished in another order than their ids say. So the file names all ids below one but for
 //! those of layers that were being written at that moment; it stays small whatever the store holds.
 
@@ -23,6 +26,7 @@ use std::sync::PoisonError;
 
 use lamina_types::IoContext;
 use lamina_types::LayerId;
+use rustix::time::ClockId;
 use serde::Deserialize;
 use serde::Serialize;
 
@@ -31,6 +35,7 @@ use super::StorePlace;
 use super::files;
 use super::ids::Ids;
 use crate::SnapshotError;
+use crate::fdio;
 
 const FLUSHED: &str = "flushed";
 
@@ -62,6 +67,17 @@ impl Flushed {
         }
     }
 
+    /// Names the layers that were sealed after the second `started`.
+    fn since(started: i64, sealed: &[(LayerId, i64)]) -> Self {
+        let ids = sealed.iter().map(|(id, _)| id.0);
+        let older = sealed.iter().filter(|(_, at)| *at <= started);
+        Self {
+            version: VERSION,
+            below: ids.max().map_or(0, |highest| highest + 1),
+            except: older.map(|(id, _)| *id).collect(),
+        }
+    }
+
     /// Reads the file. One that is missing or makes no sense says so of no layer.
     pub(super) fn read(place: &StorePlace) -> Self {
         let text = files::read(&place.dir, FLUSHED.as_bytes()).ok();
@@ -80,6 +96,43 @@ impl Flushed {
     pub(super) fn names(&self, id: LayerId) -> bool {
         id.0 < self.below && !self.except.contains(&id)
     }
+}
+
+/// Says whether the store was made by a version that did not note what is on disk.
+pub(super) fn is_without_notes(place: &StorePlace) -> Result<bool, SnapshotError> {
+    for file in [FLUSHED, BOOT] {
+        if fdio::stat_at(&place.dir, file.as_bytes())
+            .at(file)?
+            .is_some()
+        {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Starts the notes of such a store: what was sealed since the machine was started cannot have been lost
+/// and is flushed now; of the rest nobody knows.
+pub(super) fn start_notes(place: &StorePlace, ids: &[LayerId]) -> Result<Flushed, SnapshotError> {
+    let started = now(ClockId::Realtime) - now(ClockId::Boottime);
+    let sealed: Vec<(LayerId, i64)> = ids
+        .iter()
+        .filter_map(|id| Some((*id, sealed_at(place, *id)?)))
+        .collect();
+    let flushed = Flushed::since(started, &sealed);
+    rustix::fs::syncfs(&place.dir).at(place.path.display())?;
+    flushed.write(place)?;
+    Ok(flushed)
+}
+
+fn now(clock: ClockId) -> i64 {
+    rustix::time::clock_gettime(clock).tv_sec
+}
+
+/// Returns the second in which a layer's root was last changed, which sealing does and nothing after it.
+fn sealed_at(place: &StorePlace, id: LayerId) -> Option<i64> {
+    let root = fdio::stat_at(&place.dir, format!("{id}/fs").as_bytes());
+    Some(root.ok()??.ctime().0)
 }
 
 /// Says whether the machine has run on since the store was last opened, so that nothing that was
@@ -207,6 +260,15 @@ mod tests {
         }
         progress.published(LayerId(4));
         assert_eq!(progress.begin_flush().1, ids(&[4]));
+    }
+
+    #[test]
+    fn a_store_without_notes_keeps_what_is_of_this_boot() {
+        let sealed = [(4, 100), (5, 90), (9, 101)].map(|(id, at)| (LayerId(id), at));
+        let flushed = Flushed::since(100, &sealed);
+        let named = [4, 5, 9, 10].map(|id| flushed.names(LayerId(id)));
+        assert_eq!(named, [false, false, true, false]);
+        assert!(!Flushed::since(100, &[]).names(LayerId(0)));
     }
 
     #[test]

@@ -149,9 +149,12 @@ impl Contents {
 /// Reads all manifests. What is unfinished, broken, or may have been lost in part when the machine
 /// stopped, gets a name that is none of a layer.
 pub(super) fn scan(place: &StorePlace) -> Result<Contents, SnapshotError> {
-    let flushed = Flushed::read(place);
+    let mut flushed = Flushed::read(place);
     let (mut ids, mut dead) = names(place)?;
     if !flushed::is_same_boot(place)? {
+        if !ids.is_empty() && flushed::is_without_notes(place)? {
+            flushed = flushed::start_notes(place, &ids)?;
+        }
         let (kept, lost): (_, Vec<LayerId>) = ids.into_iter().partition(|id| flushed.names(*id));
         let detached = detach_lost(place, &lost);
         // What still has its name would pass for sound in a boot that is noted.

@@ -315,6 +315,23 @@ fn what_cannot_be_dropped_after_a_boot_is_dropped_later() {
 }
 
 #[test]
+fn a_store_of_before_flushes_were_noted_keeps_what_is_of_this_boot() {
+    let fixture = Fixture::new();
+    let id = fixture
+        .layer(&LayerStack::empty(), |root| write(root, "f", "x"))
+        .id();
+    fixture.store.flush().unwrap();
+    for file in ["flushed", "boot"] {
+        std::fs::remove_file(fixture.layers().join(file)).unwrap();
+    }
+    let fixture = fixture.reopen();
+    assert!(fixture.store.layer(id).is_some(), "made since the start");
+    assert_eq!(fixture.store.unflushed(), 0, "flushed at once");
+    let fixture = reboot(fixture);
+    assert!(fixture.store.layer(id).is_some(), "for good");
+}
+
+#[test]
 fn a_store_that_forgot_what_was_flushed_trusts_nothing_after_a_boot() {
     for content in [None, Some("{"), Some(r#"{"version":2,"below":99}"#)] {
         let fixture = Fixture::new();
