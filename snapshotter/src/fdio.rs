@@ -72,6 +72,11 @@ impl RawStat {
         self.kind() == FileKind::CharDevice && self.rdev() == DeviceNumber::default()
     }
 
+    /// Kind and permissions as one number (`st_mode`).
+    pub(crate) fn mode(&self) -> u32 {
+        self.mode
+    }
+
     pub(crate) fn permissions(&self) -> u32 {
         self.mode & 0o7777
     }

@@ -8,6 +8,7 @@
 //! - removes overlayfs' other attributes, refusing those that change what the layer means;
 //! - marks directories that hold a whiteout with an empty `overlay.origin`: without it the kernel shows
 //!   the whiteouts of a directory that merges with nothing;
+//! - counts what is there, so that damage can be seen later ([`Census`]);
 //! - finds the *implied parents*: directories that are in the layer only because something below them
 //!   changed.
 
@@ -26,6 +27,7 @@ use crate::SnapshotError;
 use crate::fdio;
 use crate::fdio::RawStat;
 use crate::metadata;
+use crate::store::census::Census;
 use crate::store::manifest::Manifest;
 use crate::tree::Entry;
 use crate::upper::Upper;
@@ -57,6 +59,7 @@ pub(crate) fn seal(
         counted: HashSet::new(),
         implied: BTreeSet::new(),
         manifest: Manifest::new(0, false),
+        census: Census::default(),
         digests: HashMap::new(),
         todo: Vec::new(),
     };
@@ -73,11 +76,13 @@ pub(crate) fn seal(
     }
     let Sealer {
         mut manifest,
+        census,
         digests,
         implied,
         ..
     } = sealer;
     manifest.set_implied_parents(implied.iter());
+    manifest.census = Some(census);
     manifest.links_from = upper.links().sources();
     Ok(Sealed { manifest, digests })
 }
@@ -89,6 +94,7 @@ struct Sealer<'a> {
     counted: HashSet<u64>,
     implied: BTreeSet<RootedPath>,
     manifest: Manifest,
+    census: Census,
     digests: HashMap<u64, Digest>,
     todo: Vec<Pending>,
 }
@@ -140,6 +146,7 @@ impl Sealer<'_> {
     fn seal_directory(&mut self, open: &Open) -> Result<(), SnapshotError> {
         let path = &open.path;
         let before = fdio::stat_fd(&open.dir).at(path)?;
+        self.census.count(path, b"", &before);
         let opaque = self.take_attributes(&Target::opened(&open.dir), path)?;
         let cut_off = open.cut_off || opaque;
         let mut names = HashSet::new();
@@ -149,7 +156,7 @@ impl Sealer<'_> {
             names.insert(raw.name);
         }
         if let Some(below) = open.below.as_ref().filter(|_| cut_off) {
-            whiteouts |= hide_missing(&open.dir, below, &names, path)?;
+            whiteouts |= self.hide_missing(&open.dir, below, &names, path)?;
         }
         self.note_implied(open, cut_off, names.is_empty())?;
         self.finish_directory(open, &before, whiteouts)
@@ -167,6 +174,7 @@ impl Sealer<'_> {
             return Ok(false);
         };
         if raw.is_whiteout() {
+            self.census.count_whiteout(path, name);
             return Ok(true);
         }
         if raw.is_dir() {
@@ -186,6 +194,7 @@ impl Sealer<'_> {
         if let Some(digest) = self.upper.written().get(&raw) {
             self.digests.insert(raw.inode(), digest);
         }
+        self.census.count(path, name, &raw);
         self.count(&raw);
         Ok(false)
     }
@@ -222,6 +231,25 @@ impl Sealer<'_> {
             target.remove(&name).at(path)?;
         }
         Ok(opaque)
+    }
+
+    /// Deletes what `below` shows and the upper does not have; says whether there was anything.
+    fn hide_missing(
+        &mut self,
+        dir: &OwnedFd,
+        below: &Entry,
+        names: &HashSet<Vec<u8>>,
+        path: &RootedPath,
+    ) -> Result<bool, SnapshotError> {
+        let mut any = false;
+        for name in below.read_dir()? {
+            if !names.contains(&name) {
+                make_whiteout(dir, &name).at(path)?;
+                self.census.count_whiteout(path, &name);
+                any = true;
+            }
+        }
+        Ok(any)
     }
 
     /// Decides whether the directory is only passed through.
@@ -268,23 +296,6 @@ impl Sealer<'_> {
         self.count(&after);
         Ok(())
     }
-}
-
-/// Deletes what `below` shows and the upper does not have; says whether there was anything.
-fn hide_missing(
-    dir: &OwnedFd,
-    below: &Entry,
-    names: &HashSet<Vec<u8>>,
-    path: &RootedPath,
-) -> Result<bool, SnapshotError> {
-    let mut any = false;
-    for name in below.read_dir()? {
-        if !names.contains(&name) {
-            make_whiteout(dir, &name).at(path)?;
-            any = true;
-        }
-    }
-    Ok(any)
 }
 
 /// Says whether two directories have equal metadata, times aside: those change with the content.

@@ -123,6 +123,10 @@ pub(crate) struct DoctorArgs {
     /// ~/.local/share/lamina]
     #[arg(long, value_name = "DIR")]
     pub(crate) root: Option<PathBuf>,
+    /// Also compare all layers of that folder with what they were made with, and drop damaged ones:
+    /// what they were is built again. Waits for a daemon that has the folder to end
+    #[arg(long)]
+    pub(crate) check_store: bool,
 }
 
 /// How the engine inside the command is set up. Any of these means that it is used.

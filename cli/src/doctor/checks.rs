@@ -22,6 +22,7 @@ use tokio::sync::mpsc;
 
 use super::Finding;
 use super::machine;
+use super::store;
 
 /// A program that no tree has; a sandbox that gets as far as looking for it works.
 const NO_PROGRAM: &str = "/lamina-doctor-no-such-program";
@@ -32,11 +33,15 @@ const OVERLAY_FIX: &str = "see the reason; overlayfs needs a kernel with it, and
 const FUSE_FIX: &str = "modprobe fuse, and give this user access to /dev/fuse";
 
 /// Makes the checks; the process is in the namespaces of a build.
-pub(super) fn inside(ids: &IdMapping, root: Option<PathBuf>) -> Vec<Finding> {
+pub(super) fn inside(ids: &IdMapping, root: Option<PathBuf>, check_store: bool) -> Vec<Finding> {
     let root = root.unwrap_or_else(|| places::default_root(ids));
     let mut findings = vec![namespaces(ids), machine::state(&root)];
     match machine::scratch_in(&root) {
-        Ok(scratch) => findings.extend(engine(scratch.path(), &places::run_dir(ids))),
+        Ok(scratch) => {
+            let run_dir = places::run_dir(ids);
+            let store = check_store.then_some(root.as_path());
+            findings.extend(engines(scratch.path(), store, &run_dir));
+        }
         Err(error) => findings.push(Finding::failed(
             "engine",
             format!("{}: {error}", root.display()),
@@ -69,8 +74,8 @@ fn namespaces(ids: &IdMapping) -> Finding {
     }
 }
 
-/// Opens an engine, which probes the mounts, and lets it run a step.
-fn engine(root: &Path, run_dir: &Path) -> Vec<Finding> {
+/// Tries an engine over an empty folder, and looks at the layers of `store`.
+fn engines(scratch: &Path, store: Option<&Path>, run_dir: &Path) -> Vec<Finding> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();
@@ -85,15 +90,24 @@ fn engine(root: &Path, run_dir: &Path) -> Vec<Finding> {
         }
     };
     runtime.block_on(async {
-        let engine = match Engine::open(EngineOptions::new(root, run_dir)).await {
-            Ok(engine) => engine,
-            Err(error) => return vec![Finding::failed("mounts", error.to_string(), OVERLAY_FIX)],
-        };
-        let mut findings = mounts(&engine);
-        findings.push(step(&engine).await);
-        engine.settle().await;
+        let mut findings = engine(scratch, run_dir).await;
+        if let Some(root) = store {
+            findings.push(store::check(root, run_dir).await);
+        }
         findings
     })
+}
+
+/// Opens an engine, which probes the mounts, and lets it run a step.
+async fn engine(root: &Path, run_dir: &Path) -> Vec<Finding> {
+    let engine = match Engine::open(EngineOptions::new(root, run_dir)).await {
+        Ok(engine) => engine,
+        Err(error) => return vec![Finding::failed("mounts", error.to_string(), OVERLAY_FIX)],
+    };
+    let mut findings = mounts(&engine);
+    findings.push(step(&engine).await);
+    engine.settle().await;
+    findings
 }
 
 /// Says what mounts, and what of the other means works.

@@ -10,6 +10,7 @@
 
 mod checks;
 mod machine;
+mod store;
 
 use std::process::ExitCode;
 
@@ -79,7 +80,7 @@ pub(crate) fn doctor(args: DoctorArgs) -> Result<ExitCode, CliError> {
     let root = args.root.or_else(build::root_of_environment);
     let mut findings = machine::outside();
     match userns::enter() {
-        Ok(ids) => findings.extend(checks::inside(&ids, root)),
+        Ok(ids) => findings.extend(checks::inside(&ids, root, args.check_store)),
         Err(error) => findings.push(checks::no_namespaces(&error)),
     }
     report::text_result(&render(&findings));

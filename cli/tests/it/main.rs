@@ -207,6 +207,40 @@ fn the_machine_is_tried() {
 }
 
 #[test]
+fn damaged_layers_are_found_and_built_again() {
+    skip_unless_root!();
+    let folder = tempfile::tempdir().expect("a folder");
+    let at = |name: &str| folder.path().join(name);
+    fs::create_dir(at("context")).expect("made");
+    fs::write(at("context/Dockerfile"), "FROM scratch\nCOPY f /\n").expect("written");
+    fs::write(at("context/f"), "data").expect("written");
+    let run = |args: &[&str]| {
+        let mut command = harness::lamina();
+        command.current_dir(folder.path()).args(args);
+        let output = command.args(["--root", "state"]).output();
+        let output = output.expect("started");
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    run(&["build", "-o", "out", "context"]);
+    let checked = run(&["doctor", "--check-store"]);
+    assert!(checked.contains(" as they were made\n"), "{checked}");
+    for layer in fs::read_dir(at("state/layers")).expect("layers") {
+        let file = layer.expect("a name").path().join("fs/f");
+        if file.exists() {
+            fs::remove_file(file).expect("removed");
+        }
+    }
+    let checked = run(&["doctor", "--check-store"]);
+    assert!(checked.contains(" damaged and dropped: "), "{checked}");
+    let checked = run(&["doctor", "--check-store"]);
+    assert!(!checked.contains("damaged"), "{checked}");
+    fs::remove_dir_all(at("out")).expect("removed");
+    run(&["build", "-o", "out", "context"]);
+    assert_eq!(fs::read(at("out/f")).expect("built again"), b"data");
+}
+
+#[test]
 fn definitions_are_shown() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("definition");

@@ -1,6 +1,7 @@
 //! Why disk usage cannot be told or changed.
 
 use lamina_content::ContentError;
+use lamina_snapshotter::SnapshotError;
 use lamina_types::BlockingError;
 
 use crate::filter::FilterError;
@@ -28,6 +29,9 @@ pub enum UsageError {
     /// Blobs could not be deleted.
     #[error(transparent)]
     Content(#[from] ContentError),
+    /// Layers could not be looked at or removed.
+    #[error(transparent)]
+    Layers(#[from] SnapshotError),
     /// The work could not be done.
     #[error(transparent)]
     Blocking(#[from] BlockingError),

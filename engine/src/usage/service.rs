@@ -5,6 +5,7 @@ use std::time::Duration;
 use std::time::SystemTime;
 
 use lamina_proto::control;
+use lamina_snapshotter::StoreCheck;
 use lamina_types::CancelToken;
 use tokio::sync::mpsc;
 
@@ -37,6 +38,16 @@ impl Engine {
             Ok(items.into_iter().map(|item| item.record).collect())
         };
         self.with_stores(&CancelToken::new(), work).await
+    }
+
+    /// Compares all layers with what they were sealed with. Those that are damaged and not in use are
+    /// removed, so that the steps which made them run again; the database and blobs stay.
+    ///
+    /// # Errors
+    /// [`UsageError::Layers`] if layers cannot be removed; [`UsageError::Blocking`] at a cancel.
+    pub async fn check_layers(&self, cancel: &CancelToken) -> Result<StoreCheck, UsageError> {
+        let work = |stores: &Stores, cancel: &CancelToken| Ok(stores.snapshots.check(cancel)?);
+        self.with_stores(cancel, work).await
     }
 
     /// Removes what is not needed, telling each record as it goes (rows CTL-10 to CTL-13). When the

@@ -6,6 +6,7 @@ use std::path::Path;
 use lamina_engine::Engine;
 use lamina_proto::control::DiskUsageRequest;
 use lamina_proto::control::UsageRecord;
+use lamina_types::CancelToken;
 
 use crate::engine::build;
 use crate::engine::chain;
@@ -102,6 +103,31 @@ pub(crate) fn a_damaged_database_costs_no_more_than_the_cache() -> Outcome {
         });
     }
     Outcome::Passed
+}
+
+/// Damage that only a look at all files finds.
+pub(crate) fn layers_are_checked_on_demand() -> Outcome {
+    let dir = fixture::temporary();
+    fixture::block_on(async {
+        let before = match built(dir.path()).await {
+            Ok(records) => records,
+            Err(reason) => return Outcome::Skipped(reason),
+        };
+        let root = dir.path().join("root/layers").join(&before[3].id);
+        fs::write(root.join("fs/unexpected"), "").expect("written");
+        let engine = fixture::engine(dir.path()).await.expect("opens");
+        let checked = engine.check_layers(&CancelToken::new()).await;
+        let checked = checked.expect("checked");
+        let damaged = checked.damaged.iter().map(|layer| layer.id.to_string());
+        assert_eq!(damaged.collect::<Vec<_>>(), [before[3].id.clone()]);
+        assert_eq!(checked.sound, STEPS - 1);
+        assert!(steps(&engine).await > 1, "the step runs again");
+        // So does the one on top of it, whose layer nobody needs now.
+        assert_eq!(usage(&engine).await.len(), STEPS + 1);
+        let again = engine.check_layers(&CancelToken::new()).await;
+        assert_eq!(again.expect("checked").damaged, []);
+        Outcome::Passed
+    })
 }
 
 pub(crate) fn damaged_layers_are_made_again() -> Outcome {

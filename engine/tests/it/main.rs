@@ -119,6 +119,10 @@ const TESTS: &[Test] = &[
         damage::damaged_layers_are_made_again,
     ),
     Test::new(
+        "damage::layers_are_checked_on_demand",
+        damage::layers_are_checked_on_demand,
+    ),
+    Test::new(
         "full_disk::steps_make_room_and_say_if_there_is_none",
         full_disk::steps_make_room_and_say_if_there_is_none,
     ),

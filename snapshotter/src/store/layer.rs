@@ -18,6 +18,7 @@ use lamina_types::RootedPath;
 
 use super::LayerBlob;
 use super::StorePlace;
+use super::census::Census;
 use super::manifest;
 use super::manifest::Manifest;
 use crate::Owners;
@@ -151,6 +152,11 @@ impl Layer {
         self.manifest().links_from.clone()
     }
 
+    /// Returns what the layer held when it was sealed, if it is known.
+    pub(super) fn census(&self) -> Option<Census> {
+        self.manifest().census
+    }
+
     /// Says whether the changeset's root directory is there.
     pub(super) fn is_on_disk(&self) -> bool {
         let path = format!("{}/fs", self.0.id);
@@ -174,7 +180,7 @@ impl Layer {
         Ok(open)
     }
 
-    fn folder(&self) -> Result<OwnedFd, SnapshotError> {
+    pub(super) fn folder(&self) -> Result<OwnedFd, SnapshotError> {
         let name = self.0.id.to_string();
         Ok(fdio::open_dir(&self.0.place.dir, name.as_bytes()).at(&name)?)
     }

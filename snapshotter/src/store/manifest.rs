@@ -11,6 +11,7 @@
 //! | `created_ns` | when it was sealed, in nanoseconds since 1970 |
 //! | `implied_parents` | directories that the layer only passes through; a path is a string of one character (U+0000 to U+00FF) per byte |
 //! | `links_from` | ids of the layers that this one shares inodes with |
+//! | `census` | what `fs/` holds, see [`super::census`]; missing in manifests of older versions |
 //! | `blobs` | image layers that unpack to this layer |
 //! | `chains` | if not empty: the blobs mean this layer only on top of these chain ids |
 
@@ -26,6 +27,7 @@ use lamina_types::RootedPath;
 use serde::Deserialize;
 use serde::Serialize;
 
+use super::census::Census;
 use super::files;
 use crate::SnapshotError;
 
@@ -59,6 +61,8 @@ pub(crate) struct Manifest {
     implied_parents: Vec<String>,
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub(crate) links_from: BTreeSet<LayerId>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) census: Option<Census>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) blobs: Vec<LayerBlob>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -75,6 +79,7 @@ impl Manifest {
             created_ns: now_ns(),
             implied_parents: Vec::new(),
             links_from: BTreeSet::new(),
+            census: None,
             blobs: Vec::new(),
             chains: Vec::new(),
         }

@@ -20,6 +20,8 @@
 //!
 //! Whoever opens a store must be the only process that uses the folder.
 
+pub(crate) mod census;
+mod check;
 mod deleter;
 pub(crate) mod files;
 mod flushed;
@@ -44,6 +46,8 @@ use lamina_types::DiffId;
 use lamina_types::IoContext;
 use lamina_types::LayerId;
 
+pub use check::DamagedLayer;
+pub use check::StoreCheck;
 pub use layer::Layer;
 pub use manifest::LayerBlob;
 pub use usage::LayerUsage;
