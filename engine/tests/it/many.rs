@@ -22,7 +22,6 @@ use tokio::sync::mpsc::channel;
 
 use crate::fixture;
 use crate::harness::Outcome;
-use crate::harness::say;
 
 const RECORDS: usize = 10_000;
 
@@ -53,10 +52,7 @@ pub(crate) fn records_are_collected_quickly() -> Outcome {
         let started = Instant::now();
         engine.prune(&all, removed).await.expect("pruned");
         let took = started.elapsed();
-        let ratio = took.as_secs_f64() / BOUND.as_secs_f64();
-        say(&format!(
-            "  {RECORDS} records collected in {took:.1?} of {BOUND:.1?}, ratio {ratio:.2}"
-        ));
+        let ratio = fixture::figure("collection of 10,000 records", took, BOUND);
         let mut gone = 0;
         while records.recv().await.is_some() {
             gone += 1;

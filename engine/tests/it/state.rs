@@ -19,7 +19,6 @@ use lamina_types::Digest;
 
 use crate::fixture;
 use crate::harness::Outcome;
-use crate::harness::say;
 
 /// How long opening may take with many records, on an idle machine.
 const OPENING: Duration = Duration::from_millis(100);
@@ -117,10 +116,7 @@ pub(crate) fn opening_is_quick() -> Outcome {
         let engine = fixture::engine(dir.path()).await.expect("opens");
         let opened = started.elapsed();
         let workers = engine.workers(&[]).expect("no filter");
-        let ratio = opened.as_secs_f64() / OPENING.as_secs_f64();
-        say(&format!(
-            "  opened with 100,000 records in {opened:.1?} of {OPENING:.1?}, ratio {ratio:.2}"
-        ));
+        let ratio = fixture::figure("start with 100,000 records", opened, OPENING);
         assert_eq!(workers.len(), 1);
         assert!(ratio < 20.0, "{opened:?}");
         Outcome::Passed
