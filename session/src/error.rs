@@ -126,11 +126,50 @@ pub enum SessionError {
 }
 
 impl SessionError {
+    /// Says whether this only tells that the client is not there, or not any more (row SES-08), so
+    /// that another one may do better.
+    #[must_use]
+    pub const fn is_gone(&self) -> bool {
+        matches!(
+            self,
+            Self::NotConnected { .. }
+                | Self::NoSession
+                | Self::NoSessionForFiles
+                | Self::Remote { gone: true, .. }
+        )
+    }
+
     /// What a client answered, or what became of the way to it.
     pub(crate) fn from_status(status: Status) -> Self {
         Self::Remote {
             message: status.message().to_owned(),
             gone: status.code() == Code::Unavailable,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Row SES-08.
+    #[test]
+    fn clients_that_are_gone_are_told_from_those_that_refuse() {
+        let remote = |gone| SessionError::Remote {
+            message: "m".to_owned(),
+            gone,
+        };
+        let id = || "x".to_owned();
+        for (error, is_gone) in [
+            (SessionError::NotConnected { id: id() }, true),
+            (SessionError::NoSession, true),
+            (SessionError::NoSessionForFiles, true),
+            (remote(true), true),
+            (remote(false), false),
+            (SessionError::NoSuchAgent { id: id() }, false),
+            (SessionError::Cancelled(lamina_types::Cancelled), false),
+        ] {
+            assert_eq!(error.is_gone(), is_gone, "{error}");
         }
     }
 }

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use lamina_session::SESSION_WAIT;
 use lamina_session::Session;
-use lamina_session::SessionError;
 use lamina_session::SessionManager;
 use lamina_types::CancelToken;
 use lamina_types::Cancelled;
@@ -29,19 +28,6 @@ pub(crate) async fn session_of(
             Arc::clone(&context.session)
         }
     }
-}
-
-/// Says whether `error` only tells that the client is not there, or not any more (row SES-08), so
-/// that another session may do better.
-#[must_use]
-pub fn is_gone(error: &SessionError) -> bool {
-    matches!(
-        error,
-        SessionError::NotConnected { .. }
-            | SessionError::NoSession
-            | SessionError::NoSessionForFiles
-            | SessionError::Remote { gone: true, .. }
-    )
 }
 
 /// Runs `work` until it ends or the token is cancelled.

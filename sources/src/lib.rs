@@ -19,7 +19,6 @@ mod source;
 mod sources;
 mod stream;
 
-pub use clients::is_gone;
 pub use error::SourceError;
 pub use http::HttpSource;
 pub use http::HttpWish;

@@ -13,7 +13,6 @@
 
 use lamina_session::SessionError;
 use lamina_sources::SourceError;
-use lamina_sources::is_gone;
 
 use super::OpFailure;
 
@@ -67,7 +66,7 @@ fn standing(failure: &OpFailure) -> Standing {
     };
     match error {
         None | Some(SessionError::Cancelled(_)) => Standing::Final,
-        Some(error) if is_gone(error) => Standing::Gone,
+        Some(error) if error.is_gone() => Standing::Gone,
         Some(_) => Standing::Refusal,
     }
 }

@@ -12,7 +12,6 @@ use reqwest::header::HeaderValue;
 use super::attrs::HttpWish;
 use crate::SourceContext;
 use crate::SourceError;
-use crate::clients::is_gone;
 
 /// Secrets that are sent to a host if the client has them, and what goes before them.
 const CONVENTIONS: [(&str, &str); 2] = [("HTTP_AUTH_TOKEN_", "Bearer "), ("HTTP_AUTH_HEADER_", "")];
@@ -53,7 +52,7 @@ async fn suggested(id: &str, context: &SourceContext) -> Result<Option<Vec<u8>>,
         Ok(secret) => Ok(secret),
         Err(SessionError::Cancelled(_)) => Err(Cancelled.into()),
         Err(error) => {
-            if !is_gone(&error) {
+            if !error.is_gone() {
                 let text = format!("secret {id} is not sent, since it could not be had: {error}");
                 context.progress.warn(&text);
             }

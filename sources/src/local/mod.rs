@@ -45,7 +45,6 @@ use crate::SourceConfig;
 use crate::SourceContext;
 use crate::SourceError;
 use crate::SourceRequest;
-use crate::clients::is_gone;
 use crate::clients::session_of;
 use crate::clients::until_cancelled;
 use crate::keyed::KeyedLocks;
@@ -89,7 +88,7 @@ impl LocalSource {
         let session = session_of(&self.sessions, local.session.as_deref(), context).await;
         let opened = open_at(&session, &request).await;
         match opened {
-            Err(error) if session.id() != context.session.id() && is_gone(&error) => {
+            Err(error) if session.id() != context.session.id() && error.is_gone() => {
                 Ok(open_at(&context.session, &request).await?)
             }
             opened => Ok(opened?),
