@@ -198,17 +198,18 @@ impl Transport {
         let response = self.send_bare(access, request, header).await?;
         let status = response.status();
         if status == StatusCode::UNAUTHORIZED || status == StatusCode::FORBIDDEN {
-            let message = report::message_of(response).await;
+            let message = report::message_of(response, access.endpoint.patience).await;
             return Err(denied(access, message, credentials.is_some()));
         }
         if !status.is_success() {
-            let said = report::message_of(response).await;
+            let said = report::message_of(response, access.endpoint.patience).await;
             return Err(fail(format!("{}: {said}", status.as_u16())));
         }
-        let body = bounded::read(response, bounded::MAX_TOKEN_BYTES).await;
+        let patience = access.endpoint.patience;
+        let body = bounded::read(response, bounded::MAX_TOKEN_BYTES, patience).await;
         let body = body.map_err(|error| match error {
             BoundedError::TooLarge => fail("the answer is too large".to_owned()),
-            BoundedError::Transport(error) => fail(report::reason(&error)),
+            BoundedError::Lost(lost) => fail(lost.reason()),
         })?;
         parse_token(&body).ok_or_else(|| fail("the answer holds no token".to_owned()))
     }

@@ -131,7 +131,7 @@ pub(crate) async fn check_status(
     if expected.contains(&status) {
         return Ok(response);
     }
-    let message = report::message_of(response).await;
+    let message = report::message_of(response, access.endpoint.patience).await;
     let (reference, host) = (access.subject(), access.host());
     Err(match status.as_u16() {
         404 => RegistryError::NotFound {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::RetryPolicy;
 
@@ -13,6 +14,27 @@ pub struct RegistryConfig {
     pub hosts: BTreeMap<String, HostConfig>,
     /// What is tried again.
     pub retry: RetryPolicy,
+    /// When a host is given up that takes a connection and says nothing.
+    pub patience: Patience,
+}
+
+/// How long a host may say nothing, before its answer begins and in the middle of it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Patience {
+    /// A registry, which is then asked again.
+    pub registry: Duration,
+    /// A mirror. The next place is asked then, and this one last for a while.
+    pub mirror: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self {
+            registry: Duration::from_secs(60),
+            // A mirror may have to ask its registry first, but is there to be fast.
+            mirror: Duration::from_secs(15),
+        }
+    }
 }
 
 /// Settings of one host; also of one that is only a mirror.

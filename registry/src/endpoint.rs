@@ -1,5 +1,7 @@
 //! Where a registry's interface is: the registry itself and its mirrors.
 
+use std::time::Duration;
+
 use reqwest::Url;
 
 use crate::HostConfig;
@@ -30,6 +32,8 @@ pub(crate) struct Endpoint {
     pub(crate) prefix: String,
     /// For a mirror: the registry that it stands in for.
     pub(crate) mirror_of: Option<String>,
+    /// How long it may say nothing.
+    pub(crate) patience: Duration,
 }
 
 impl Endpoint {
@@ -45,6 +49,7 @@ impl Endpoint {
             protocol: protocol(host, config.hosts.get(&reference.host)),
             prefix: String::new(),
             mirror_of: None,
+            patience: config.patience.registry,
         }
     }
 
@@ -76,6 +81,7 @@ impl Endpoint {
             protocol: forced.unwrap_or_else(|| protocol(host, config.hosts.get(host))),
             prefix: prefix.trim_matches('/').to_owned(),
             mirror_of: Some(mirror_of.to_owned()),
+            patience: config.patience.mirror,
         }
     }
 

@@ -203,7 +203,8 @@ impl RegistryError {
         !self.is_silence() && other.is_silence()
     }
 
-    const fn is_silence(&self) -> bool {
+    /// Says whether there was no answer, or not all of one.
+    pub(crate) const fn is_silence(&self) -> bool {
         matches!(self, Self::Unreachable { .. } | Self::Interrupted { .. })
     }
 

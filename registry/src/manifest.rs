@@ -23,8 +23,6 @@ use crate::RegistryError;
 use crate::bounded;
 use crate::bounded::BoundedError;
 use crate::client;
-use crate::endpoint::Endpoint;
-use crate::report;
 use crate::request::Access;
 use crate::request::Request;
 use crate::transport;
@@ -112,40 +110,6 @@ impl RegistryClient {
         client::cancellable(cancel, asked).await
     }
 
-    /// Asks the mirrors and then the registry, until one answers; else returns the error that tells
-    /// most.
-    async fn ask_in_turn<T, F>(
-        &self,
-        reference: &ImageReference,
-        session: &Arc<dyn Session>,
-        ask: impl Fn(Access) -> F,
-    ) -> Result<T, RegistryError>
-    where
-        F: Future<Output = Result<T, RegistryError>>,
-    {
-        let mut worst: Option<RegistryError> = None;
-        for endpoint in Endpoint::all(self.transport().config(), reference) {
-            let access = Access::read(reference, endpoint, session);
-            let error = match ask(access.clone()).await {
-                Ok(found) => return Ok(found),
-                Err(error) => self.passed_over(&access, error),
-            };
-            worst = Some(match worst.take() {
-                Some(worst) if worst.tells_more_than(&error) => worst,
-                _ => error,
-            });
-        }
-        Err(worst.expect("the registry itself is always asked"))
-    }
-
-    /// Failures of mirrors are only of interest to who looks for them.
-    pub(crate) fn passed_over(&self, access: &Access, error: RegistryError) -> RegistryError {
-        if access.endpoint.mirror_of.is_some() {
-            tracing::debug!(%error, host = access.endpoint.host, "mirror passed over");
-        }
-        error
-    }
-
     async fn manifest_request(
         &self,
         access: &Access,
@@ -192,7 +156,7 @@ impl RegistryClient {
 }
 
 async fn read_manifest(access: &Access, response: Response) -> Result<Vec<u8>, RegistryError> {
-    let body = bounded::read(response, MAX_MANIFEST_BYTES).await;
+    let body = bounded::read(response, MAX_MANIFEST_BYTES, access.endpoint.patience).await;
     body.map_err(|error| match error {
         BoundedError::TooLarge => RegistryError::TooLarge {
             reference: access.subject(),
@@ -200,9 +164,7 @@ async fn read_manifest(access: &Access, response: Response) -> Result<Vec<u8>, R
             what: "the manifest",
             limit: MAX_MANIFEST_BYTES,
         },
-        BoundedError::Transport(error) => {
-            transport::interrupted(access, access.host(), report::reason(&error))
-        }
+        BoundedError::Lost(lost) => transport::interrupted(access, access.host(), lost.reason()),
     })
 }
 

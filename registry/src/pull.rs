@@ -1,9 +1,9 @@
 //! Downloading blobs.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::FutureExt as _;
 use lamina_content::ContentError;
 use lamina_content::ContentStore;
 use lamina_content::Descriptor;
@@ -22,19 +22,17 @@ use crate::ImageReference;
 use crate::ManifestKind;
 use crate::RegistryClient;
 use crate::RegistryError;
+use crate::bounded;
+use crate::bounded::Lost;
 use crate::client;
-use crate::endpoint::Endpoint;
 use crate::manifest;
-use crate::report;
 use crate::request::Access;
 use crate::request::Request;
 use crate::stream::BlobWriter;
 use crate::stream::Meter;
 use crate::stream::Ticker;
 use crate::transport;
-
-/// A connection that brings nothing for this long is dead.
-const STALL_TIMEOUT: Duration = Duration::from_secs(60);
+use crate::transport::Failure;
 
 /// One download, over as many connections as it takes.
 struct Download<'a> {
@@ -48,8 +46,8 @@ struct Download<'a> {
 /// How reading one answer ended.
 enum Piece {
     Complete,
-    /// The connection broke; the rest can be asked for.
-    Broken(String),
+    /// The rest can be asked for.
+    Lost(Lost),
     /// The writer has the reason.
     WriterFailed,
 }
@@ -76,15 +74,9 @@ impl RegistryClient {
             if store.contains(&blob.digest) {
                 return Ok(());
             }
-            let mut result = Ok(());
-            for endpoint in Endpoint::all(self.transport().config(), reference) {
-                let access = Access::read(reference, endpoint, session);
-                match self.download(access.clone(), blob, store, progress).await {
-                    Ok(()) => return Ok(()),
-                    Err(error) => result = Err(self.passed_over(&access, error)),
-                }
-            }
-            result
+            // Boxed, or the futures of whole builds nest too deep for the compiler.
+            let download = |access| self.download(access, blob, store, progress).boxed();
+            self.ask_in_turn(reference, session, download).await
         })
         .await
     }
@@ -132,20 +124,23 @@ impl RegistryClient {
         loop {
             let before = download.received;
             let response = self.request_rest(download).await?;
-            let reason = match download.receive(response).await? {
+            let lost = match download.receive(response).await? {
                 Piece::Complete | Piece::WriterFailed => return Ok(()),
-                Piece::Broken(reason) => reason,
+                Piece::Lost(lost) => lost,
+            };
+            let error = match transport::lost(&download.access, lost) {
+                Failure::Transient(error) => error,
+                Failure::Final(error) => return Err(error),
             };
             failed = if download.received > before {
                 1
             } else {
                 failed + 1
             };
-            let access = &download.access;
             let Some(wait) = policy.wait_after(failed) else {
-                return Err(transport::interrupted(access, access.host(), reason));
+                return Err(error);
             };
-            tracing::debug!(reason, received = download.received, "resuming download");
+            tracing::debug!(%error, received = download.received, "resuming download");
             tokio::time::sleep(wait).await;
         }
     }
@@ -180,22 +175,25 @@ impl RegistryClient {
 impl Download<'_> {
     /// Passes what one answer brings to the writer.
     async fn receive(&mut self, mut response: Response) -> Result<Piece, RegistryError> {
+        let patience = self.access.endpoint.patience;
         // A server that ignores the range sends everything again.
         let mut skip = self.received - self.range_start(&response)?;
         while self.received < self.blob.size || skip > 0 {
-            let chunk = match tokio::time::timeout(STALL_TIMEOUT, response.chunk()).await {
-                Ok(Ok(Some(chunk))) => chunk,
-                Ok(Ok(None)) => return Ok(Piece::Broken("it ended too early".to_owned())),
-                Ok(Err(error)) => return Ok(Piece::Broken(report::reason(&error))),
-                Err(_) => return Ok(Piece::Broken("nothing came for a while".to_owned())),
+            let chunk = match bounded::next(&mut response, patience).await {
+                Ok(Some(chunk)) => chunk,
+                Ok(None) => {
+                    let reason = "it ended too early".to_owned();
+                    return Ok(Piece::Lost(Lost::Broken(reason)));
+                }
+                Err(lost) => return Ok(Piece::Lost(lost)),
             };
             let chunk = skip_front(chunk, &mut skip);
             if !self.take(chunk).await? {
                 return Ok(Piece::WriterFailed);
             }
         }
-        match tokio::time::timeout(STALL_TIMEOUT, response.chunk()).await {
-            Ok(Ok(Some(chunk))) if !chunk.is_empty() => Err(self.too_long()),
+        match bounded::next(&mut response, patience).await {
+            Ok(Some(chunk)) if !chunk.is_empty() => Err(self.too_long()),
             _ => Ok(Piece::Complete),
         }
     }

@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::io;
+use std::time::Duration;
 
 use reqwest::Method;
 use reqwest::Response;
@@ -27,9 +28,9 @@ struct ErrorEntry {
 }
 
 /// Returns what the registry says in the body of an error, on one line.
-pub(crate) async fn message_of(response: Response) -> String {
+pub(crate) async fn message_of(response: Response, patience: Duration) -> String {
     let status = response.status();
-    let body = bounded::read(response, bounded::MAX_ERROR_BYTES).await;
+    let body = bounded::read(response, bounded::MAX_ERROR_BYTES, patience).await;
     let said = body.map_or_else(|_| String::new(), |body| message_in(&body));
     if said.is_empty() {
         return status

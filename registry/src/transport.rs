@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::PoisonError;
-use std::time::Duration;
 
 use lamina_types::without_credentials;
 use reqwest::Client;
@@ -23,19 +22,22 @@ use crate::RegistryError;
 use crate::RetryPolicy;
 use crate::auth;
 use crate::auth::AuthCache;
+use crate::bounded::Lost;
 use crate::challenge;
 use crate::clients::Clients;
 use crate::endpoint::Endpoint;
 use crate::endpoint::Protocol;
+use crate::mirrors::SilentMirrors;
 use crate::report;
 use crate::request::Access;
 use crate::request::Body;
 use crate::request::Request;
 use crate::retry;
 
-/// How long a registry may think about a request that carries no large body.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 const MAX_REDIRECTS: usize = 10;
+
+/// What is said of a host that takes a connection and says nothing.
+const NO_ANSWER: &str = "no answer in time";
 
 /// Connections, remembered authorizations and what has been learned about hosts.
 pub(crate) struct Transport {
@@ -44,6 +46,7 @@ pub(crate) struct Transport {
     clients: Clients,
     /// Which of http and https the hosts speak for which this is found out.
     schemes: Mutex<HashMap<String, &'static str>>,
+    pub(crate) silent_mirrors: SilentMirrors,
 }
 
 /// How one attempt failed.
@@ -68,6 +71,7 @@ impl Transport {
             auth: AuthCache::default(),
             clients: Clients::default(),
             schemes: Mutex::default(),
+            silent_mirrors: SilentMirrors::default(),
         }
     }
 
@@ -134,7 +138,7 @@ impl Transport {
         match answer.map_err(Failure::Final)? {
             Some(header) => self.follow(access, request, Some(header)).await,
             None => {
-                let message = report::message_of(response).await;
+                let message = report::message_of(response, access.endpoint.patience).await;
                 Err(Failure::Final(auth::denied(access, message, false)))
             }
         }
@@ -196,10 +200,10 @@ impl Transport {
         let answer = if matches!(request.body, Body::File(_)) {
             answer.await
         } else {
-            let answer = tokio::time::timeout(ANSWER_TIMEOUT, answer).await;
+            let answer = tokio::time::timeout(access.endpoint.patience, answer).await;
             answer.map_err(|_| {
-                let reason = "no answer in time".to_owned();
-                Failure::Transient(interrupted(access, authority(&request.url), reason))
+                let host = authority(&request.url);
+                silence(access, interrupted(access, host, NO_ANSWER.to_owned()))
             })?
         };
         answer.map_err(|error| failure(access, request, &error))
@@ -230,16 +234,21 @@ impl Transport {
     /// Returns what the host speaks; `None` if it does not answer.
     async fn probe(&self, endpoint: &Endpoint) -> Result<Option<&'static str>, RegistryError> {
         let url = endpoint.base_url("https")?;
-        match self.client(&url)?.get(url.clone()).send().await {
-            Ok(_) => return Ok(Some("https")),
-            Err(error) if report::is_certificate_problem(&error) => {
-                return Err(unreachable(&Method::GET, &url, &error));
+        let get = |url: Url| Ok::<_, RegistryError>(self.client(&url)?.get(url).send());
+        match tokio::time::timeout(endpoint.patience, get(url.clone())?).await {
+            Ok(Ok(_)) => return Ok(Some("https")),
+            Ok(Err(error)) if report::is_certificate_problem(&error) => {
+                let reason = report::transport_reason(&url, &error);
+                return Err(unreachable(&Method::GET, &url, reason));
             }
-            Err(error) => tracing::debug!(%error, host = endpoint.host, "no https"),
+            Ok(Err(error)) => tracing::debug!(%error, host = endpoint.host, "no https"),
+            Err(_) => tracing::debug!(host = endpoint.host, "no answer to https"),
         }
         let url = endpoint.base_url("http")?;
-        let answer = self.client(&url)?.get(url).send().await;
-        Ok(answer.is_ok().then_some("http"))
+        match tokio::time::timeout(endpoint.patience, get(url.clone())?).await {
+            Ok(answer) => Ok(answer.is_ok().then_some("http")),
+            Err(_) => Err(unreachable(&Method::GET, &url, NO_ANSWER.to_owned())),
+        }
     }
 
     fn client(&self, url: &Url) -> Result<Client, RegistryError> {
@@ -276,12 +285,12 @@ pub(crate) fn interrupted(access: &Access, host: String, reason: String) -> Regi
     }
 }
 
-fn unreachable(method: &Method, url: &Url, error: &reqwest::Error) -> RegistryError {
+fn unreachable(method: &Method, url: &Url, reason: String) -> RegistryError {
     RegistryError::Unreachable {
         host: authority(url),
         method: report::method_name(method),
         url: shown(url),
-        reason: report::transport_reason(url, error),
+        reason,
     }
 }
 
@@ -293,10 +302,29 @@ fn shown(url: &Url) -> String {
     without_credentials(shown.as_str()).into_owned()
 }
 
+/// Judges the loss of the rest of an answer.
+pub(crate) fn lost(access: &Access, lost: Lost) -> Failure {
+    let is_silence = matches!(lost, Lost::Silent);
+    let error = interrupted(access, access.host(), lost.reason());
+    match is_silence {
+        true => silence(access, error),
+        false => Failure::Transient(error),
+    }
+}
+
+/// A registry that says nothing is asked again; instead of a mirror there are others to ask.
+fn silence(access: &Access, error: RegistryError) -> Failure {
+    match access.endpoint.mirror_of {
+        Some(_) => Failure::Final(error),
+        None => Failure::Transient(error),
+    }
+}
+
 /// A connection that was never made is final, a lost one is not.
 fn failure(access: &Access, request: &Request, error: &reqwest::Error) -> Failure {
     if error.is_connect() {
-        return Failure::Final(unreachable(&request.method, &request.url, error));
+        let reason = report::transport_reason(&request.url, error);
+        return Failure::Final(unreachable(&request.method, &request.url, reason));
     }
     let lost = interrupted(access, authority(&request.url), report::reason(error));
     if error.is_builder() {

@@ -1,7 +1,12 @@
 //! Mirrors and settings of hosts (row SRC-07).
 
+use std::net::TcpListener;
+use std::time::Duration;
+
 use lamina_registry::HostConfig;
+use lamina_registry::Patience;
 use lamina_registry::RegistryClient;
+use lamina_registry::RegistryConfig;
 
 use crate::server::Reply;
 use crate::server::Server;
@@ -88,6 +93,86 @@ fn a_corrupt_mirror_is_passed_over() {
         .fetch(&format!("{}/a/b:c", origin.host()), &blob(b"data"))
         .expect("fetched");
     assert_eq!(lying.calls().len(), 1);
+}
+
+/// As `host_config`, with mirrors that are given up soon and a registry that is not.
+fn impatient(host: &str, settings: HostConfig) -> RegistryConfig {
+    let patience = Patience {
+        mirror: Duration::from_millis(300),
+        ..Patience::default()
+    };
+    RegistryConfig {
+        patience,
+        ..host_config(host, settings)
+    }
+}
+
+/// A mirror that falls silent after so many bytes; the head of its answers is smaller than 1,000.
+fn silent(bytes: usize) -> Server {
+    Server::start(move |_| Reply {
+        silent_after: Some(bytes),
+        ..Reply::new(200, vec![b' '; 2000])
+    })
+}
+
+/// A mirror that takes a connection and says nothing is asked once, and then after all others.
+#[test]
+fn a_silent_mirror_is_given_up_and_then_asked_last() {
+    for bytes in [0, 5, 1000] {
+        let (silent, origin) = (silent(bytes), serving());
+        let config = impatient(&origin.host(), mirrored(&[&silent]));
+        let setup = Setup::with(config, "{}");
+        let name = format!("{}/a/b:c", origin.host());
+        setup.resolve(&name).expect("the registry answers");
+        setup.fetch(&name, &blob(b"data")).expect("fetched");
+        assert_eq!(silent.targets().len(), 1, "{bytes}");
+        assert_eq!(origin.targets().len(), 2, "{bytes}");
+    }
+}
+
+#[test]
+fn a_mirror_that_falls_silent_in_a_blob_is_not_asked_for_the_rest() {
+    let data = [b' '; 2000];
+    let silent = silent(1000);
+    let origin = Server::start(move |_| Reply::new(200, data));
+    let config = impatient(&origin.host(), mirrored(&[&silent]));
+    let setup = Setup::with(config, "{}");
+    let name = format!("{}/a/b:c", origin.host());
+    setup.fetch(&name, &blob(&data)).expect("fetched");
+    assert_eq!(silent.targets().len(), 1);
+}
+
+/// Where there is no way to the registry, a mirror that is silent at times is all there is; what the
+/// registry says counts all the same.
+#[test]
+fn a_silent_mirror_is_still_asked() {
+    let silent = silent(0);
+    let origin = Server::start(|_| Reply::new(404, "gone"));
+    let config = impatient(&origin.host(), mirrored(&[&silent]));
+    let setup = Setup::with(config, "{}");
+    for asked in 1..=2 {
+        let error = setup.resolve(&format!("{}/a/b:c", origin.host()));
+        let error = error.expect_err("missing");
+        assert!(error.is_not_found(), "{error}");
+        assert_eq!(silent.targets().len(), asked);
+    }
+}
+
+/// The protocol of hosts of this machine is found out: that ends too.
+#[test]
+fn a_silent_host_is_given_up_while_its_protocol_is_looked_for() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let mirror = listener.local_addr().expect("bound").to_string();
+    let origin = serving();
+    let settings = HostConfig {
+        mirrors: vec![mirror],
+        ..HostConfig::default()
+    };
+    let setup = Setup::with(impatient(&origin.host(), settings), "{}");
+    setup
+        .resolve(&format!("{}/a/b:c", origin.host()))
+        .expect("the registry answers");
+    drop(listener);
 }
 
 #[test]

@@ -39,6 +39,8 @@ pub(crate) struct Reply {
     pub(crate) body: Vec<u8>,
     /// Closes the connection after so many bytes of the body.
     pub(crate) cut_after: Option<usize>,
+    /// Says nothing after so many bytes of head and body, and waits until the client hangs up.
+    pub(crate) silent_after: Option<usize>,
 }
 
 impl Reply {
@@ -190,6 +192,11 @@ fn write_reply(mut stream: &TcpStream, call: &Call, reply: &Reply) -> io::Result
         head.push_str(&format!("content-length: {}\r\n", reply.body.len()));
     }
     head.push_str("\r\n");
+    if let Some(bytes) = reply.silent_after {
+        let whole = [head.as_bytes(), &reply.body].concat();
+        stream.write_all(&whole[..bytes])?;
+        return wait_for_end(stream);
+    }
     stream.write_all(head.as_bytes())?;
     if call.method == "HEAD" {
         return Ok(true);
@@ -197,4 +204,9 @@ fn write_reply(mut stream: &TcpStream, call: &Call, reply: &Reply) -> io::Result
     let end = reply.cut_after.unwrap_or(reply.body.len());
     stream.write_all(&reply.body[..end])?;
     Ok(reply.cut_after.is_none())
+}
+
+fn wait_for_end(mut stream: &TcpStream) -> io::Result<bool> {
+    io::copy(&mut stream, &mut io::sink())?;
+    Ok(false)
 }
