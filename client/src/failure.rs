@@ -63,8 +63,8 @@ impl Failure {
         failure
     }
 
-    /// Takes what is known of a detail; of several of a kind, the outermost vertex and exit code
-    /// count, and all sources.
+    /// Takes what is known of a detail. Of several of a kind the last that can be read counts, since
+    /// a receiver wraps in the order of the list (row NET-12); of sources all do.
     fn note(&mut self, detail: &prost_types::Any) {
         let name = detail.type_url.strip_prefix(DETAIL_PREFIX);
         let Some(name) = name.and_then(|name| name.strip_suffix("+json")) else {
@@ -74,11 +74,12 @@ impl Failure {
             return;
         };
         match name {
-            "errdefs.Vertex" if self.vertex.is_none() => {
-                self.vertex = value["digest"].as_str().map(str::to_owned);
+            "errdefs.Vertex" => {
+                let digest = value["digest"].as_str().map(str::to_owned);
+                self.vertex = digest.or(self.vertex.take());
             }
             "errdefs.Source" => self.sources.push(source(&value)),
-            "gatewayapi.ExitMessage" if self.exit_code.is_none() => {
+            "gatewayapi.ExitMessage" if value.is_object() => {
                 self.exit_code = Some(exit_code(&value));
             }
             _ => {}
@@ -187,6 +188,29 @@ mod tests {
         let end = ranges[0].end.expect("has an end");
         assert_eq!((end.line, end.character), (2, 7));
         assert_eq!(failure.to_wire().details.len(), 4);
+    }
+
+    /// Row NET-12: wrapped in the order of the list, the last is the outermost.
+    #[test]
+    fn the_last_detail_of_a_kind_that_can_be_read_counts() {
+        let vertex = "github.com/moby/buildkit/errdefs.Vertex+json";
+        let exit = "github.com/moby/buildkit/gatewayapi.ExitMessage+json";
+        let source = "github.com/moby/buildkit/errdefs.Source+json";
+        let failure = Failure::from_status(&status_with(&[
+            (vertex, r#"{"digest":"sha256:aa"}"#),
+            (exit, r#"{"Code":1}"#),
+            (source, r#"{"info":{"filename":"a"}}"#),
+            (vertex, r#"{"digest":"sha256:bb"}"#),
+            (exit, r#"{"Code":2}"#),
+            (source, r#"{"info":{"filename":"b"}}"#),
+            (vertex, "{}"),
+            (exit, "[3]"),
+            (exit, "{"),
+        ]));
+        assert_eq!(failure.vertex.as_deref(), Some("sha256:bb"));
+        assert_eq!(failure.exit_code, Some(2));
+        let names = failure.sources.iter().map(|(info, _)| &info.filename[..]);
+        assert_eq!(names.collect::<Vec<_>>(), ["a", "b"]);
     }
 
     #[test]
