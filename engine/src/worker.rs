@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use lamina_llb::WorkerInfo;
-use lamina_llb::platform_to_wire;
+use lamina_proto::pb;
 use lamina_proto::worker;
 use lamina_snapshotter::Chosen;
 use lamina_types::Platform;
@@ -41,7 +41,7 @@ impl Engine {
                 .platforms
                 .now()
                 .iter()
-                .map(platform_to_wire)
+                .map(pb::Platform::from)
                 .collect(),
             gc_policy: self.0.usage.policies().iter().map(policy_message).collect(),
             buildkit_version: Some(version(&self.0.version)),

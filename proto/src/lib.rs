@@ -5,6 +5,8 @@
 //!
 //! Generated modules follow the packages; the short names below are what the rest of the code uses.
 
+mod platform;
+
 #[expect(
     missing_docs,
     clippy::large_enum_variant,

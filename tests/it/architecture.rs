@@ -8,8 +8,8 @@ use serde_json::Value;
 
 /// Rows of the house, bottom first; a crate may use crates of lower rows only.
 const ROWS: &[&[&str]] = &[
-    &["types", "patterns", "proto"],
-    &["snapshotter"],
+    &["types", "patterns"],
+    &["proto", "snapshotter"],
     &["content", "session"],
     &["registry"],
     &["solver", "fileops", "executor", "sources", "exporters"],

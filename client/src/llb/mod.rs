@@ -327,7 +327,7 @@ impl Vertex {
     fn add(op: Op, inputs: &Inputs, platform: Option<&Platform>) -> Arc<Self> {
         let op = pb::Op {
             inputs: inputs.0.iter().map(Output::wire).collect(),
-            platform: platform.map(wire_platform),
+            platform: platform.map(pb::Platform::from),
             constraints: Some(pb::WorkerConstraints::default()),
             op: Some(op),
         };
@@ -349,16 +349,6 @@ impl Vertex {
             vertex: self,
             index,
         }))
-    }
-}
-
-fn wire_platform(platform: &Platform) -> pb::Platform {
-    pb::Platform {
-        architecture: platform.architecture.clone(),
-        os: platform.os.clone(),
-        variant: platform.variant.clone(),
-        os_version: platform.os_version.clone(),
-        os_features: platform.os_features.clone(),
     }
 }
 

@@ -188,7 +188,7 @@ impl Marshal {
                 .iter()
                 .map(|input| self.input(*input))
                 .collect(),
-            platform: vertex.platform.as_ref().map(lamina_llb::platform_to_wire),
+            platform: vertex.platform.as_ref().map(pb::Platform::from),
             constraints: Some(pb::WorkerConstraints::default()),
             op: Some(vertex.op.clone()),
         };

@@ -2,9 +2,9 @@
 
 use lamina_llb::CAPS;
 use lamina_llb::WorkerInfo;
-use lamina_llb::platform_to_wire;
 use lamina_proto::caps::ApiCap;
 use lamina_proto::gateway;
+use lamina_proto::pb;
 use lamina_proto::worker;
 
 /// Ids of the gateway capabilities on offer, sorted. Only what works may stand here.
@@ -41,7 +41,7 @@ pub(super) fn pong(worker: &WorkerInfo) -> gateway::PongResponse {
         workers: vec![worker::WorkerRecord {
             id: worker.id.clone(),
             labels: worker.labels.clone(),
-            platforms: worker.platforms.iter().map(platform_to_wire).collect(),
+            platforms: worker.platforms.iter().map(pb::Platform::from).collect(),
             ..worker::WorkerRecord::default()
         }],
     }
