@@ -67,7 +67,6 @@ pub(crate) struct Inner {
     pub(crate) usage: Usage,
     pub(crate) flusher: Arc<Flusher>,
     pub(crate) version: Version,
-    pub(crate) platforms: Platforms,
     pub(crate) step_log: StepLogLimits,
     pub(crate) encode_error: ErrorEncoder,
     pub(crate) mounts: Chosen,
@@ -158,9 +157,8 @@ impl Inner {
         let blobs = HistoryBlobs::open(&state.folder("history")?)?;
         let history = History::new(Arc::clone(&stores.database), blobs, options.history.clone());
         let encode_error = options.encode_error.take();
-        let platforms = Platforms::new(&options.platforms, options.platforms_max_age);
         let mounts = mounts::choose(options.snapshotter, &stores.snapshots)?;
-        let worker = worker::describe(state.worker_id()?, &options, platforms.now(), &mounts);
+        let worker = worker::describe(state.worker_id()?, &options, &mounts);
         let usage = Usage::new(kept, &options.gc);
         Ok(Self {
             solver: solver(&cache, results, options.max_parallelism),
@@ -177,7 +175,6 @@ impl Inner {
             history: Arc::new(history),
             services: Arc::new(services(options, &state, stores, worker, &mounts, &usage)?),
             usage,
-            platforms,
             mounts,
             _state: state,
         })
@@ -214,6 +211,7 @@ fn services(
     mounts: &Chosen,
     usage: &Usage,
 ) -> Result<Services, OpenError> {
+    let platforms = Platforms::new(&options.platforms, options.platforms_max_age);
     let blocking = Blocking::new(parallelism(0)).map_err(OpenError::Threads)?;
     let executor = Executor::start(ExecutorOptions {
         runtime: options.runtime,
@@ -239,7 +237,7 @@ fn services(
         cache_mounts: stores.cache_mounts,
         room: Arc::new(usage.evictor(blocking.clone())),
         blocking,
-        platforms: worker.platforms.clone(),
+        platforms: Box::new(move || platforms.now()),
         worker,
         sessions: options.sessions,
         frontends: options.frontends,

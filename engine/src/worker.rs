@@ -6,7 +6,6 @@ use lamina_llb::WorkerInfo;
 use lamina_proto::pb;
 use lamina_proto::worker;
 use lamina_snapshotter::Chosen;
-use lamina_types::Platform;
 
 use crate::Engine;
 use crate::EngineOptions;
@@ -33,16 +32,11 @@ impl Engine {
         if !filters.match_fields(&Worker(info)) {
             return Ok(Vec::new());
         }
+        let platforms = (self.0.services.platforms)();
         Ok(vec![worker::WorkerRecord {
             id: info.id.clone(),
             labels: info.labels.clone(),
-            platforms: self
-                .0
-                .platforms
-                .now()
-                .iter()
-                .map(pb::Platform::from)
-                .collect(),
+            platforms: platforms.iter().map(pb::Platform::from).collect(),
             gc_policy: self.0.usage.policies().iter().map(policy_message).collect(),
             buildkit_version: Some(version(&self.0.version)),
             cdi_devices: Vec::new(),
@@ -57,12 +51,7 @@ impl Engine {
 }
 
 /// Describes the worker. Labels that the user gives win.
-pub(crate) fn describe(
-    id: String,
-    options: &EngineOptions,
-    platforms: Vec<Platform>,
-    mounts: &Chosen,
-) -> WorkerInfo {
+pub(crate) fn describe(id: String, options: &EngineOptions, mounts: &Chosen) -> WorkerInfo {
     let selinux = std::path::Path::new("/sys/fs/selinux/enforce").exists();
     let own = [
         ("executor", "oci".to_owned()),
@@ -78,11 +67,7 @@ pub(crate) fn describe(
         .collect();
     labels.insert(REASON.to_owned(), mounts.reason());
     labels.extend(options.labels.clone());
-    WorkerInfo {
-        id,
-        labels,
-        platforms,
-    }
+    WorkerInfo { id, labels }
 }
 
 fn hostname() -> String {

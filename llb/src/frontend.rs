@@ -201,8 +201,6 @@ pub struct WorkerInfo {
     pub id: String,
     /// By full name.
     pub labels: BTreeMap<String, String>,
-    /// The native one first.
-    pub platforms: Vec<Platform>,
 }
 
 /// A problem with the user's file: what clients print with the excerpt (rows ERR-02, GW-35).
@@ -326,7 +324,7 @@ pub trait Bridge: Send + Sync {
     /// What steps run on.
     fn worker(&self) -> &WorkerInfo;
 
-    /// First = default target platform.
+    /// What steps can run for now; first = default target platform.
     fn worker_platforms(&self) -> Vec<Platform>;
 
     /// Whether the cap `id` of section 7.1 is offered.

@@ -33,8 +33,9 @@ pub struct Services {
     pub worker: WorkerInfo,
     /// Clients that are connected: steps may ask for the services of another than their own.
     pub sessions: SessionManager,
-    /// What ops without a platform are for, then what else can be run (row GW-01).
-    pub platforms: Vec<Platform>,
+    /// Returns what ops without a platform are for, then what else can be run now (rows CTL-05,
+    /// GW-01): emulators come and go while the engine runs.
+    pub platforms: Box<dyn Fn() -> Vec<Platform> + Send + Sync>,
     /// Frontends by name (row CSOL-04).
     pub frontends: BTreeMap<String, Arc<dyn Frontend>>,
 }
@@ -43,9 +44,7 @@ impl Services {
     /// Returns the platform of ops that name none.
     #[must_use]
     pub fn default_platform(&self) -> Platform {
-        self.platforms
-            .first()
-            .cloned()
-            .unwrap_or_else(Platform::host)
+        let platforms = (self.platforms)();
+        platforms.into_iter().next().unwrap_or_else(Platform::host)
     }
 }

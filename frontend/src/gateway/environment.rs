@@ -75,16 +75,22 @@ fn variables(bridge: &dyn Bridge) -> std::result::Result<Vec<String>, FrontendEr
         options.map(|(n, (key, value))| format!("BUILDKIT_FRONTEND_OPT_{n}={key}={value}"));
     let mut variables: Vec<String> = options.collect();
     variables.push(format!("BUILDKIT_SESSION_ID={}", bridge.session_id()));
-    variables.push(format!("BUILDKIT_WORKERS={}", workers(bridge.worker())?));
+    variables.push(format!(
+        "BUILDKIT_WORKERS={}",
+        workers(bridge.worker(), &bridge.worker_platforms())?
+    ));
     variables.push(format!("BUILDKIT_EXPORTEDPRODUCT={PRODUCT}"));
     Ok(variables)
 }
 
-fn workers(worker: &WorkerInfo) -> std::result::Result<String, FrontendError> {
+fn workers(
+    worker: &WorkerInfo,
+    platforms: &[Platform],
+) -> std::result::Result<String, FrontendError> {
     let list = [Worker {
         id: &worker.id,
         labels: &worker.labels,
-        platforms: &worker.platforms,
+        platforms,
     }];
     serde_json::to_string(&list).map_err(|error| FrontendError::EncodeConfig {
         reason: error.to_string(),
@@ -100,9 +106,9 @@ mod tests {
         let worker = WorkerInfo {
             id: "w".to_owned(),
             labels: [("k".to_owned(), "v".to_owned())].into(),
-            platforms: vec![Platform::new("linux", "arm", "v7")],
         };
+        let platforms = [Platform::new("linux", "arm", "v7")];
         let expected = r#"[{"id":"w","labels":{"k":"v"},"platforms":[{"os":"linux","architecture":"arm","variant":"v7"}]}]"#;
-        assert_eq!(workers(&worker).expect("JSON"), expected);
+        assert_eq!(workers(&worker, &platforms).expect("JSON"), expected);
     }
 }

@@ -6,6 +6,7 @@ use lamina_proto::caps::ApiCap;
 use lamina_proto::gateway;
 use lamina_proto::pb;
 use lamina_proto::worker;
+use lamina_types::Platform;
 
 /// Ids of the gateway capabilities on offer, sorted. Only what works may stand here.
 const GATEWAY_CAPS: &[&str] = &[
@@ -33,15 +34,15 @@ const GATEWAY_CAPS: &[&str] = &[
 /// Works, and clients are to use `return` instead (row GCAP-02).
 const INLINE_RETURN: &str = "solve.inlinereturn";
 
-/// Returns the answer to Ping on a build that runs on `worker`.
-pub(super) fn pong(worker: &WorkerInfo) -> gateway::PongResponse {
+/// Returns the answer to Ping on a build that runs on `worker` (row GW-01).
+pub(super) fn pong(worker: &WorkerInfo, platforms: &[Platform]) -> gateway::PongResponse {
     gateway::PongResponse {
         frontend_api_caps: GATEWAY_CAPS.iter().map(|id| cap(id)).collect(),
         llb_caps: CAPS.iter().map(|id| cap(id)).collect(),
         workers: vec![worker::WorkerRecord {
             id: worker.id.clone(),
             labels: worker.labels.clone(),
-            platforms: worker.platforms.iter().map(pb::Platform::from).collect(),
+            platforms: platforms.iter().map(pb::Platform::from).collect(),
             ..worker::WorkerRecord::default()
         }],
     }
@@ -67,7 +68,7 @@ mod tests {
 
     #[test]
     fn every_cap_is_enabled_and_one_deprecated() {
-        let pong = pong(&WorkerInfo::default());
+        let pong = pong(&WorkerInfo::default(), &[]);
         let caps = pong.frontend_api_caps.iter().chain(&pong.llb_caps);
         assert!(caps.clone().all(|cap| cap.enabled));
         let deprecated: Vec<_> = caps.filter(|cap| cap.deprecated).collect();

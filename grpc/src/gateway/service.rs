@@ -154,7 +154,9 @@ impl LlbBridge for GatewayService {
 
     async fn ping(&self, request: Request<gateway::PingRequest>) -> Answer<gateway::PongResponse> {
         let build = self.find("Ping", request.metadata()).await?;
-        Ok(Response::new(caps::pong(build.bridge.worker())))
+        let platforms = build.bridge.worker_platforms();
+        let pong = caps::pong(build.bridge.worker(), &platforms);
+        Ok(Response::new(pong))
     }
 
     async fn r#return(

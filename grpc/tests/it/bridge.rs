@@ -45,6 +45,8 @@ pub(crate) struct MemoryBridge {
     pub(crate) options: BTreeMap<String, String>,
     pub(crate) inputs: BTreeMap<String, pb::Definition>,
     pub(crate) worker: WorkerInfo,
+    /// What the worker can run for now.
+    pub(crate) platforms: Arc<Mutex<Vec<Platform>>>,
     /// Labels of every image.
     pub(crate) labels: BTreeMap<String, String>,
     pub(crate) warnings: Mutex<Vec<(Digest, Warning)>>,
@@ -62,8 +64,8 @@ impl MemoryBridge {
             worker: WorkerInfo {
                 id: "worker".to_owned(),
                 labels: [("k".to_owned(), "v".to_owned())].into(),
-                platforms: vec![Platform::host()],
             },
+            platforms: Arc::new(Mutex::new(vec![Platform::host()])),
             ..Self::default()
         }
     }
@@ -288,7 +290,7 @@ impl Bridge for MemoryBridge {
     }
 
     fn worker_platforms(&self) -> Vec<Platform> {
-        self.worker.platforms.clone()
+        self.platforms.lock().expect("unpoisoned").clone()
     }
 
     fn has_cap(&self, id: &str) -> bool {

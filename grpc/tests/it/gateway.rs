@@ -13,6 +13,7 @@ use lamina_proto::gateway::llb_bridge_client::LlbBridgeClient;
 use lamina_proto::gateway::result;
 use lamina_proto::pb;
 use lamina_proto::rpc;
+use lamina_types::Platform;
 use prost::Message as _;
 use tonic::Code;
 use tonic::transport::Channel;
@@ -125,6 +126,24 @@ pub(crate) fn ping_lists_what_works() -> Outcome {
         assert_eq!(pong.workers.len(), 1);
         assert_eq!(pong.workers[0].id, "worker");
         assert_eq!(pong.workers[0].platforms.len(), 1);
+    });
+    Outcome::Passed
+}
+
+/// Rows CTL-05, GW-01: emulators may come while a build runs.
+pub(crate) fn ping_tells_what_can_be_run_now() -> Outcome {
+    let bridge = MemoryBridge::with_options(&[]);
+    let platforms = Arc::clone(&bridge.platforms);
+    with_pipe(bridge, async |channel| {
+        let mut client = LlbBridgeClient::new(channel);
+        for emulated in ["riscv64", "s390x"] {
+            let platform = Platform::new("linux", emulated, "");
+            platforms.lock().expect("unpoisoned").push(platform);
+            let pong = client.ping(gateway::PingRequest {}).await.expect("answers");
+            let workers = pong.into_inner().workers;
+            let last = workers[0].platforms.last().expect("a platform");
+            assert_eq!(last.architecture, emulated);
+        }
     });
     Outcome::Passed
 }

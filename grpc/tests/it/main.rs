@@ -31,6 +31,7 @@ macro_rules! tests {
 
 const TESTS: &[Test] = tests![
     gateway::ping_lists_what_works,
+    gateway::ping_tells_what_can_be_run_now,
     gateway::results_have_all_forms,
     gateway::reads_answer_as_recorded,
     listings::listings_are_remembered,

@@ -206,7 +206,7 @@ impl Bridge for FrontendBridge {
     }
 
     fn worker_platforms(&self) -> Vec<Platform> {
-        self.build.0.services.platforms.clone()
+        (self.build.0.services.platforms)()
     }
 
     fn worker(&self) -> &WorkerInfo {

@@ -130,7 +130,7 @@ impl World {
             blocking,
             worker: WorkerInfo::default(),
             sessions,
-            platforms: vec![Platform::host()],
+            platforms: Box::new(|| vec![Platform::host()]),
             frontends,
         };
         let options = SolverOptions { slots: 4 };
