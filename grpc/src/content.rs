@@ -2,24 +2,20 @@
 
 use std::pin::Pin;
 
-use bytes::BytesMut;
 use futures_util::Stream;
 use futures_util::stream;
 use futures_util::stream::BoxStream;
 use lamina_proto::content;
 use lamina_proto::content::content_server::Content;
+use lamina_session::read_answers;
+use lamina_session::read_range;
 use lamina_types::Digest;
-use tokio::io::AsyncRead;
-use tokio::io::AsyncReadExt as _;
 use tonic::Request;
 use tonic::Response;
 use tonic::Status;
 use tonic::Streaming;
 
 use crate::EngineSlot;
-
-/// Bytes of a blob in one message: stock clients take no message of 4 MiB (row NET-04).
-const CHUNK_BYTES: usize = 1 << 20;
 
 /// Blobs in one message of a list.
 const LIST_CHUNK: usize = 100;
@@ -41,8 +37,7 @@ impl ContentService {
         let wrong = |error| Status::invalid_argument(format!("{text:?}: {error}"));
         let digest: Digest = text.parse().map_err(wrong)?;
         let size = self.0.get().await?.blob_size(&digest).await;
-        let missing = || Status::not_found(format!("content {digest}: not found"));
-        Ok((digest, size.ok_or_else(missing)?))
+        Ok((digest, size.ok_or_else(|| missing(&digest))?))
     }
 }
 
@@ -53,57 +48,13 @@ fn read_only() -> Status {
 fn info(digest: &Digest, size: u64) -> content::Info {
     content::Info {
         digest: digest.to_string(),
-        size: wire_size(size),
+        size: i64::try_from(size).unwrap_or(i64::MAX),
         ..content::Info::default()
     }
 }
 
-fn wire_size(size: u64) -> i64 {
-    i64::try_from(size).unwrap_or(i64::MAX)
-}
-
-/// Returns where to begin and how much to read of a blob of `size` bytes.
-fn range(request: &content::ReadContentRequest, size: u64) -> Result<(u64, u64), Status> {
-    let outside = |what: &str| Status::out_of_range(format!("{what} of {size} bytes"));
-    let offset = u64::try_from(request.offset).map_err(|_| outside("read before the object"))?;
-    let wanted = u64::try_from(request.size).map_err(|_| outside("negative read of an object"))?;
-    let left = size
-        .checked_sub(offset)
-        .ok_or_else(|| outside("read past object length"))?;
-    match wanted {
-        0 => Ok((offset, left)),
-        wanted if wanted > left => Err(outside("read past object length")),
-        wanted => Ok((offset, wanted)),
-    }
-}
-
-/// Cuts what `reader` gives into messages.
-fn chunks<R>(
-    reader: R,
-    offset: u64,
-) -> impl Stream<Item = Result<content::ReadContentResponse, Status>>
-where
-    R: AsyncRead + Unpin,
-{
-    stream::try_unfold((reader, offset), |(mut reader, offset)| async move {
-        let mut data = BytesMut::with_capacity(CHUNK_BYTES);
-        while data.len() < CHUNK_BYTES {
-            let mut rest = (&mut reader).take((CHUNK_BYTES - data.len()) as u64);
-            let read = rest.read_buf(&mut data).await;
-            if read.map_err(|error| Status::unknown(error.to_string()))? == 0 {
-                break;
-            }
-        }
-        if data.is_empty() {
-            return Ok(None);
-        }
-        let next = offset + data.len() as u64;
-        let message = content::ReadContentResponse {
-            offset: wire_size(offset),
-            data: data.freeze(),
-        };
-        Ok(Some((message, (reader, next))))
-    })
+fn missing(digest: &Digest) -> Status {
+    Status::not_found(format!("content {digest}: not found"))
 }
 
 #[tonic::async_trait]
@@ -154,11 +105,10 @@ impl Content for ContentService {
     ) -> Answer<Self::ReadStream> {
         let request = request.get_ref();
         let (digest, size) = self.look_up(&request.digest).await?;
-        let (offset, length) = range(request, size)?;
-        let reader = self.0.get().await?.read_blob(&digest, offset).await;
-        let missing = || Status::not_found(format!("content {digest}: not found"));
-        let reader = reader.ok_or_else(missing)?.take(length);
-        Ok(Response::new(Box::pin(chunks(reader, offset))))
+        let range = read_range(request, size)?;
+        let reader = self.0.get().await?.read_blob(&digest, range.start).await;
+        let reader = reader.ok_or_else(|| missing(&digest))?;
+        Ok(Response::new(Box::pin(read_answers(reader, range))))
     }
 
     async fn status(
@@ -195,48 +145,5 @@ impl Content for ContentService {
 
     async fn abort(&self, _: Request<content::AbortRequest>) -> Answer<()> {
         Err(read_only())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use futures_util::TryStreamExt as _;
-
-    use super::*;
-
-    #[test]
-    fn ranges_stay_inside_the_blob() {
-        let inside = |offset, size| {
-            let request = content::ReadContentRequest {
-                offset,
-                size,
-                ..content::ReadContentRequest::default()
-            };
-            range(&request, 10).ok()
-        };
-        for (offset, size, expected) in [
-            (0, 0, Some((0, 10))),
-            (4, 0, Some((4, 6))),
-            (4, 6, Some((4, 6))),
-            (10, 0, Some((10, 0))),
-            (4, 7, None),
-            (11, 0, None),
-            (-1, 0, None),
-            (0, -1, None),
-            (i64::MAX, i64::MAX, None),
-        ] {
-            assert_eq!(inside(offset, size), expected, "{offset} {size}");
-        }
-    }
-
-    #[tokio::test]
-    async fn blobs_are_cut_into_messages() {
-        let blob: Vec<u8> = (0..CHUNK_BYTES * 2 + 5).map(|i| i as u8).collect();
-        let messages: Vec<_> = chunks(&blob[..], 7).try_collect().await.expect("read");
-        let offsets: Vec<i64> = messages.iter().map(|message| message.offset).collect();
-        let chunk = CHUNK_BYTES as i64;
-        assert_eq!(offsets, [7, 7 + chunk, 7 + 2 * chunk]);
-        let data: Vec<u8> = messages.iter().flat_map(|m| m.data.to_vec()).collect();
-        assert_eq!(data, blob);
     }
 }
