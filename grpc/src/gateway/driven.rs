@@ -80,7 +80,7 @@ impl DrivenBuild {
     /// Row GW-26.
     pub(super) async fn read_dir(
         &self,
-        request: &gateway::ReadDirRequest,
+        request: gateway::ReadDirRequest,
     ) -> Result<gateway::ReadDirResponse, BuildError> {
         let reference = self.references.get(&request.r#ref)?;
         let include = Some(request.include_pattern.as_str()).filter(|text| !text.is_empty());

@@ -85,7 +85,7 @@ impl DrivenBuild {
         if let Some(known) = self.listings.get(&request) {
             return Ok(known);
         }
-        let answer = self.read_dir(&request).await?;
+        let answer = self.read_dir(request.clone()).await?;
         let answer = Bytes::from(answer.encode_to_vec());
         self.listings.put(request, &answer);
         Ok(answer)

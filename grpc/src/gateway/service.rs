@@ -131,11 +131,7 @@ impl LlbBridge for GatewayService {
         &self,
         request: Request<gateway::ReadDirRequest>,
     ) -> Answer<gateway::ReadDirResponse> {
-        let build = self.find("ReadDir", request.metadata()).await?;
-        let answer = build.read_dir(request.get_ref()).await;
-        answer
-            .map(Response::new)
-            .map_err(|error| build.status(&error))
+        forward!(self, "ReadDir", request, read_dir)
     }
 
     async fn stat_file(

@@ -175,7 +175,7 @@ pub(crate) fn odd_bytes_harm_nobody() -> Outcome {
     })
 }
 
-/// What tells panics apart does so: in the call itself, in a build, and in a frontend's read.
+/// What tells panics apart does so for one in a call.
 pub(crate) fn panics_are_seen() -> Outcome {
     with_pipe(MemoryBridge::with_options(&[]), async |channel| {
         let mut client = LlbBridgeClient::new(channel.clone());
