@@ -41,12 +41,8 @@ impl Exporter for TarExporter {
             .file_target(self.0.index, &BTreeMap::new())
             .await?;
         let _step = Step::start(&context.progress, "sending tarball");
-        context
-            .blocking
-            .run(&context.cancel, move |cancel| {
-                write_trees(&trees, split, target, cancel)
-            })
-            .await?;
+        let write = move |cancel: &CancelToken| write_trees(&trees, split, target, cancel);
+        context.run(write).await?;
         Ok(BTreeMap::new())
     }
 }

@@ -86,7 +86,7 @@ impl ArchiveExporter {
             write_archive(&files, &store, &mut target, cancel)?;
             target.finish().map_err(ExportError::from)
         };
-        context.blocking.run(&context.cancel, write).await
+        context.run(write).await
     }
 
     /// Copies the files into a directory of this host, or the blobs into the client's store
@@ -125,7 +125,7 @@ impl ArchiveExporter {
         };
         let store = context.content.clone();
         let write = move |cancel: &CancelToken| write_directory(&files, &store, &target, cancel);
-        context.blocking.run(&context.cancel, write).await
+        context.run(write).await
     }
 }
 

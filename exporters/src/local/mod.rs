@@ -60,7 +60,7 @@ impl Exporter for LocalExporter {
         let target = target.await?;
         let _step = Step::start(&context.progress, "copying files");
         let plan = move |cancel: &CancelToken| plan_of(&trees, split, cancel);
-        let plan = context.blocking.run(&context.cancel, plan).await?;
+        let plan = context.run(plan).await?;
         match target {
             DirectoryTarget::Remote(sender) => remote::send(plan, sender, context).await?,
             DirectoryTarget::Host(target) => fill(plan, target, mode, context).await?,
@@ -85,7 +85,7 @@ async fn fill(
         }
         write::write(&plan, &destination, Owners::Caller, &progress, cancel)
     };
-    context.blocking.run(&context.cancel, work).await
+    context.run(work).await
 }
 
 /// Writes the tree of `stack` into the directory `target`, which exists: copies, never links, so
