@@ -1,7 +1,6 @@
 //! Moving blobs between the content store and a store of the client (row SVC-19).
 
 use std::fs::File;
-use std::io::Read as _;
 use std::pin::Pin;
 
 use bytes::Bytes;
@@ -12,6 +11,8 @@ use lamina_content::Descriptor;
 use lamina_content::Ingest;
 use lamina_session::BlobReader;
 use lamina_session::BlobStore;
+use lamina_session::FilePiece;
+use lamina_session::OpenFile;
 use lamina_types::Blocking;
 use lamina_types::CancelToken;
 use lamina_types::Cancelled;
@@ -24,7 +25,7 @@ use tokio_util::io::StreamReader;
 use crate::ExportContext;
 use crate::ExportError;
 
-/// Read from disk in one piece of work.
+/// Written to disk in one piece of work.
 const PIECE_BYTES: usize = 1 << 20;
 
 /// Sends a blob of the content store to the client, unless it is there.
@@ -168,23 +169,16 @@ fn reader(file: File, digest: &Digest, context: &ExportContext) -> BlobReader {
 type Pieces = Pin<Box<dyn Stream<Item = std::io::Result<Bytes>> + Send>>;
 
 fn pieces(file: File, digest: Digest, blocking: Blocking, cancel: CancelToken) -> Pieces {
+    let file = OpenFile::new(file, digest.to_string());
     Box::pin(stream::try_unfold(Some(file), move |file| {
         let (blocking, cancel) = (blocking.clone(), cancel.clone());
         async move {
             let Some(file) = file else { return Ok(None) };
-            let read = move |_: &CancelToken| read_file(file, &digest);
-            let (piece, rest) = blocking.run(&cancel, read).await.map_err(failed)?;
-            Ok((!piece.is_empty()).then(|| (Bytes::from(piece), rest)))
+            let read = move |_: &CancelToken| Ok(file.next()?);
+            let FilePiece { data, rest } = blocking.run(&cancel, read).await.map_err(failed)?;
+            Ok((!data.is_empty()).then_some((data, rest)))
         }
     }))
-}
-
-fn read_file(file: File, digest: &Digest) -> Result<(Vec<u8>, Option<File>), ExportError> {
-    let mut piece = Vec::new();
-    let mut limited = file.take(PIECE_BYTES as u64);
-    limited.read_to_end(&mut piece).at(digest)?;
-    let rest = (piece.len() == PIECE_BYTES).then(|| limited.into_inner());
-    Ok((piece, rest))
 }
 
 fn failed(error: ExportError) -> std::io::Error {

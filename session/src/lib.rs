@@ -77,6 +77,7 @@ pub use transfer::FilePiece;
 pub use transfer::FileReceiver;
 pub use transfer::FileSender;
 pub use transfer::FileSource;
+pub use transfer::OpenFile;
 pub use transfer::PacketStream;
 pub use transfer::Received;
 pub use transfer::stat_from_wire;

@@ -6,24 +6,20 @@
 use std::collections::HashMap;
 use std::collections::hash_map;
 use std::fs::File;
-use std::io::ErrorKind;
-use std::io::Read as _;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use bytes::BytesMut;
-use lamina_session::AHEAD_BYTES;
 use lamina_session::FileEntry;
 use lamina_session::FilePiece;
 use lamina_session::LocalOwner;
 use lamina_session::LocalRequest;
+use lamina_session::OpenFile;
 use lamina_session::host;
 use lamina_session::host::HostEntry;
 use lamina_types::CancelToken;
 use lamina_types::DeviceNumber;
 use lamina_types::FileKind;
 use lamina_types::IoContext;
-use lamina_types::PathError;
 use lamina_types::Stat;
 use rayon::iter::IndexedParallelIterator as _;
 use rayon::iter::IntoParallelRefIterator as _;
@@ -186,12 +182,6 @@ fn further_names(entries: &[HostEntry]) -> HashMap<usize, usize> {
     same_as
 }
 
-/// A file that may have more.
-pub(super) struct OpenFile {
-    file: File,
-    shown: String,
-}
-
 fn open(entry: &HostEntry, folder: &OwnedFd) -> Result<FilePiece<OpenFile>, ServeError> {
     let (_, name) = entry.split();
     let shown = entry.shown();
@@ -202,37 +192,8 @@ fn open(entry: &HostEntry, folder: &OwnedFd) -> Result<FilePiece<OpenFile>, Serv
             "{shown}: no regular file any more"
         )));
     }
-    // One byte more than there was, so that the end is seen.
-    let size = usize::try_from(entry.fingerprint.size).unwrap_or(AHEAD_BYTES);
-    let room = AHEAD_BYTES.min(size.saturating_add(1));
-    let file = File::from(file);
-    Ok(OpenFile { file, shown }.fill(room)?)
-}
-
-impl OpenFile {
-    /// Returns the next piece.
-    pub(super) fn read(self) -> Result<FilePiece<Self>, PathError> {
-        self.fill(AHEAD_BYTES)
-    }
-
-    fn fill(mut self, room: usize) -> Result<FilePiece<Self>, PathError> {
-        let mut data = BytesMut::zeroed(room);
-        let mut filled = 0;
-        while filled < data.len() {
-            match self.file.read(&mut data[filled..]) {
-                Ok(0) => {
-                    data.truncate(filled);
-                    let (data, rest) = (data.freeze(), None);
-                    return Ok(FilePiece { data, rest });
-                }
-                Ok(count) => filled += count,
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(error).at(&self.shown),
-            }
-        }
-        let (data, rest) = (data.freeze(), Some(self));
-        Ok(FilePiece { data, rest })
-    }
+    let file = OpenFile::new(File::from(file), shown);
+    Ok(file.first(entry.fingerprint.size)?)
 }
 
 fn device(found: &host::Fingerprint) -> DeviceNumber {

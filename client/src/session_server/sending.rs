@@ -13,12 +13,12 @@ use lamina_session::FileSender;
 use lamina_session::FileSource;
 use lamina_session::LocalOwner;
 use lamina_session::LocalRequest;
+use lamina_session::OpenFile;
 use tokio::sync::oneshot;
 use tonic::async_trait;
 
 use super::error::ServeError;
 use super::listing::Listing;
-use super::listing::OpenFile;
 use super::offer::Offer;
 
 /// Entries that are described in one go.
@@ -117,6 +117,6 @@ impl FileSource for Files<'_> {
     }
 
     async fn more(&self, file: OpenFile) -> Result<FilePiece<OpenFile>, ServeError> {
-        self.offer.run(move |_| Ok(file.read()?)).await
+        self.offer.run(move |_| Ok(file.next()?)).await
     }
 }

@@ -6,25 +6,22 @@
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
-use std::fs::File;
 use std::io;
-use std::io::Read as _;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use lamina_session::AHEAD_BYTES;
 use lamina_session::FileEntry;
 use lamina_session::FilePiece;
 use lamina_session::FileSender;
 use lamina_session::FileSource;
+use lamina_session::OpenFile;
 use lamina_session::SessionError;
 use lamina_snapshotter::Entry;
 use lamina_types::CancelToken;
 use lamina_types::Cancelled;
 use lamina_types::FileKind;
 use lamina_types::IoContext;
-use lamina_types::PathError;
 use lamina_types::Stat;
 use rayon::iter::IntoParallelRefIterator as _;
 use rayon::iter::ParallelIterator as _;
@@ -97,12 +94,12 @@ impl FileSource for Files<'_> {
     async fn begin(&self, ids: Vec<u32>) -> Result<Vec<FilePiece<OpenFile>>, ExportError> {
         let entries = Arc::clone(&self.entries);
         let begin = move |cancel: &CancelToken| begin(&entries, &ids, cancel);
-        self.context.blocking.run(&self.context.cancel, begin).await
+        self.context.run(begin).await
     }
 
     async fn more(&self, file: OpenFile) -> Result<FilePiece<OpenFile>, ExportError> {
-        let more = move |_: &CancelToken| Ok(file.read(AHEAD_BYTES)?);
-        self.context.blocking.run(&self.context.cancel, more).await
+        let more = move |_: &CancelToken| Ok(file.next()?);
+        self.context.run(more).await
     }
 }
 
@@ -126,39 +123,12 @@ fn begin(
             let (data, rest) = (Bytes::new(), None);
             return Ok(FilePiece { data, rest });
         };
-        let size = usize::try_from(outgoing.entry.stat.size).unwrap_or(AHEAD_BYTES);
-        let file = OpenFile::open(source)?;
-        // One byte more than there is, so that the end is seen.
-        Ok(file.read(AHEAD_BYTES.min(size.saturating_add(1)))?)
+        let path = source.path().to_string();
+        let file = source.open().map_err(io::Error::other).at(&path)?;
+        Ok(OpenFile::new(file, path).first(outgoing.entry.stat.size)?)
     };
     let pieces: Vec<Result<_, ExportError>> = ids.par_iter().map(read).collect();
     pieces.into_iter().collect()
-}
-
-/// A file that may have more.
-struct OpenFile {
-    file: File,
-    path: String,
-}
-
-impl OpenFile {
-    fn open(source: &Entry) -> Result<Self, PathError> {
-        let path = source.path().to_string();
-        let file = source.open().map_err(io::Error::other).at(&path)?;
-        Ok(Self { file, path })
-    }
-
-    /// Reads at most `room` bytes.
-    fn read(self, room: usize) -> Result<FilePiece<Self>, PathError> {
-        let Self { file, path } = self;
-        let mut data = Vec::with_capacity(room);
-        let mut limited = file.take(room as u64);
-        limited.read_to_end(&mut data).at(&path)?;
-        let (file, is_full) = (limited.into_inner(), data.len() == room);
-        let rest = is_full.then_some(Self { file, path });
-        let data = data.into();
-        Ok(FilePiece { data, rest })
-    }
 }
 
 /// Returns what is sent, in the order of the protocol: by the components of the path. Sockets stay

@@ -62,6 +62,7 @@
 //! # });
 //! ```
 
+mod open_file;
 mod order;
 mod receiver;
 mod sender;
@@ -78,6 +79,7 @@ use lamina_types::FileKind;
 use lamina_types::Stat;
 use tonic::Status;
 
+pub use open_file::OpenFile;
 pub use receiver::FileReceiver;
 pub use sender::FileSender;
 pub use serving::AHEAD_BYTES;
