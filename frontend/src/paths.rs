@@ -4,6 +4,8 @@
 //! everything that goes into LLB is cleaned. For Windows images backslashes count as slashes and a
 //! leading `C:` is dropped.
 
+pub use lamina_patterns::clean;
+
 /// Says why a path cannot be used.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -148,27 +150,6 @@ impl System {
     }
 }
 
-/// Returns the shortest path that means the same: no `.`, `..`, double or trailing slashes.
-#[must_use]
-pub fn clean(path: &str) -> String {
-    let absolute = path.starts_with('/');
-    let mut parts: Vec<&str> = Vec::new();
-    for part in path.split('/') {
-        match part {
-            "" | "." => {}
-            ".." if parts.last().is_some_and(|last| *last != "..") => drop(parts.pop()),
-            ".." if absolute => {}
-            part => parts.push(part),
-        }
-    }
-    let joined = parts.join("/");
-    match (absolute, joined.is_empty()) {
-        (true, _) => format!("/{joined}"),
-        (false, true) => ".".to_owned(),
-        (false, false) => joined,
-    }
-}
-
 /// Joins two paths and cleans the result.
 #[must_use]
 pub fn join(parent: &str, path: &str) -> String {
@@ -213,20 +194,6 @@ fn with_ending_of(written: &str, mut path: String) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn cleaning() {
-        for (path, cleaned) in [
-            ("", "."),
-            ("/", "/"),
-            ("a//b/./c/", "a/b/c"),
-            ("/a/../../b", "/b"),
-            ("../a", "../a"),
-            ("a/../..", ".."),
-        ] {
-            assert_eq!(clean(path), cleaned, "{path}");
-        }
-    }
 
     #[test]
     fn endings_of_destinations() {

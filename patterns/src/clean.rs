@@ -1,8 +1,9 @@
 //! Go's `filepath.Clean`, which patterns go through before they are used.
 
 /// Returns the shortest text that names the same path: no `.`, no double `/`, no `/` at the end,
-/// no `..` behind a name. Nothing at all is `.`.
-pub(crate) fn clean(path: &str) -> String {
+/// no `..` behind a name. Nothing at all is `.`. Go's `filepath.Clean`.
+#[must_use]
+pub fn clean(path: &str) -> String {
     let rooted = path.starts_with('/');
     let mut parts: Vec<&str> = Vec::new();
     for part in path.split('/') {
@@ -32,7 +33,9 @@ mod tests {
             (".", "."),
             ("./a", "a"),
             ("a/", "a"),
+            ("/", "/"),
             ("a//b/./c", "a/b/c"),
+            ("a//b/./c/", "a/b/c"),
             ("a/../b", "b"),
             ("../a", "../a"),
             ("../../a", "../../a"),

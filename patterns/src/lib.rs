@@ -41,6 +41,7 @@ mod program;
 mod translate;
 mod wildcard;
 
+pub use clean::clean;
 pub use error::PatternError;
 pub use ignore_file::parse_ignore_file;
 pub use list::ParentMatch;
