@@ -59,16 +59,12 @@ impl Wiring {
         match usize::try_from(index) {
             Ok(input) if input < self.inputs => Ok(Operand::Input(input)),
             Ok(at) if at - self.inputs < self.actions => Ok(Operand::Action(at - self.inputs)),
-            _ => Err(self.bad_input(action, index)),
-        }
-    }
-
-    pub(super) fn bad_input(self, action: usize, index: i64) -> SpecError {
-        SpecError::BadActionInput {
-            action,
-            index,
-            inputs: self.inputs,
-            actions: self.actions,
+            _ => Err(SpecError::BadActionInput {
+                action,
+                index,
+                inputs: self.inputs,
+                actions: self.actions,
+            }),
         }
     }
 }

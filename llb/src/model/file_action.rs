@@ -30,7 +30,7 @@ pub(crate) struct Owner {
 pub(crate) enum OwnerId {
     /// By number.
     Id(u32),
-    /// By name, looked up in the tree `tree`.
+    /// By name, looked up in the tree `tree`. Scratch has no names; that fails when the op runs.
     Name { name: String, tree: Operand },
 }
 
@@ -74,7 +74,7 @@ impl OwnerId {
             PbUser::ById(id) => Self::Id(*id),
             PbUser::ByName(named) => Self::Name {
                 name: named.name.clone(),
-                tree: named_tree(named.input, at, wiring)?,
+                tree: wiring.operand(at, named.input)?,
             },
         }))
     }
@@ -88,14 +88,6 @@ pub(super) fn given_owner(action: &PbAction) -> Option<&pb::ChownOpt> {
         PbAction::Mkdir(op) => op.owner.as_ref(),
         PbAction::Symlink(op) => op.owner.as_ref(),
         PbAction::Rm(_) => None,
-    }
-}
-
-/// Returns the tree that names are looked up in; scratch has no names.
-pub(super) fn named_tree(index: i64, at: usize, wiring: Wiring) -> Result<Operand, SpecError> {
-    match wiring.operand(at, index)? {
-        Operand::Scratch => Err(wiring.bad_input(at, index)),
-        operand => Ok(operand),
     }
 }
 

@@ -21,7 +21,6 @@ use super::RequiredPath;
 use super::SpecError;
 use super::file::Wiring;
 use super::file_action::given_owner;
-use super::file_action::named_tree;
 use crate::key::KeyHasher;
 
 /// Returns the op's own part of the key.
@@ -70,7 +69,7 @@ pub(super) fn input_uses(
             required[input].extend(RequiredPath::of(copy));
         }
         for (tree, file) in name_files(action) {
-            if let Operand::Input(input) = named_tree(tree, at, wiring)? {
+            if let Operand::Input(input) = wiring.operand(at, tree)? {
                 read[input].push(plain(file, true));
             }
         }

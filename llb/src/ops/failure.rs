@@ -59,6 +59,10 @@ pub(crate) enum OpFailure {
     /// What a copy requires is not there.
     #[error("failed to calculate checksum of ref {label}: {path:?}: not found")]
     NotIncluded { label: String, path: String },
+    /// An owner is named, and there is no tree in which names could be looked up. Worded as BuildKit
+    /// does.
+    #[error("invalid user index: -1")]
+    NoNames,
     /// The client has no such secret, or cannot read it.
     #[error("secret {0}: not found")]
     NoSecret(String),

@@ -158,7 +158,7 @@ impl<'a> Run<'a> {
             ..
         } = &self.step.actions[at];
         let source = self.tree(*secondary);
-        let owner = owner.as_ref().map(|owner| self.owner(owner));
+        let owner = owner.as_ref().map(|owner| self.owner(owner)).transpose()?;
         let action = with_owner(action.clone(), owner);
         lamina_fileops::apply(&action, &target.layer, Some(&source), self.cancel).map_err(
             |source| match source {
@@ -215,18 +215,22 @@ impl<'a> Run<'a> {
         self.sealed(operand).stack().tree()
     }
 
-    fn owner(&self, owner: &Owner) -> TreeOwner {
+    fn owner(&self, owner: &Owner) -> Result<TreeOwner, OpFailure> {
         let user = |id: &OwnerId| match id {
-            OwnerId::Id(id) => UserRef::Id(*id),
-            OwnerId::Name { name, tree } => UserRef::Name {
+            OwnerId::Id(id) => Ok(UserRef::Id(*id)),
+            OwnerId::Name {
+                tree: Operand::Scratch,
+                ..
+            } => Err(OpFailure::NoNames),
+            OwnerId::Name { name, tree } => Ok(UserRef::Name {
                 name: name.clone(),
                 tree: self.tree(*tree),
-            },
+            }),
         };
-        TreeOwner {
-            user: owner.user.as_ref().map(user),
-            group: owner.group.as_ref().map(user),
-        }
+        Ok(TreeOwner {
+            user: owner.user.as_ref().map(user).transpose()?,
+            group: owner.group.as_ref().map(user).transpose()?,
+        })
     }
 }
 

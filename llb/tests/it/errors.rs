@@ -228,6 +228,34 @@ fn without_ids(text: &str) -> String {
     format!("{before}checksum of ref ID: {after}")
 }
 
+/// Names of owners on scratch, which has none (row FIL-05).
+pub(crate) fn of_names_without_a_tree() -> Outcome {
+    let name = pb::NamedUserOpt {
+        name: "app".to_owned(),
+        input: -1,
+    };
+    let user = pb::UserOpt {
+        user: Some(pb::user_opt::User::ByName(name)),
+    };
+    let mut ops = Ops::default();
+    let file = pb::FileActionMkFile {
+        path: "/f".to_owned(),
+        owner: Some(pb::ChownOpt {
+            user: Some(user),
+            group: None,
+        }),
+        ..pb::FileActionMkFile::default()
+    };
+    ops.add(graph::file(vec![Action::Mkfile(file)]), &[]);
+    let definition = ops.definition();
+    world::with(BTreeMap::new(), |world| async move {
+        let build = world.plain_build();
+        let error = world::solve(&build, definition).await;
+        let error = error.expect_err("names cannot be looked up");
+        assert_eq!(error.message, "invalid user index: -1");
+    })
+}
+
 pub(crate) fn words_of_the_goldens() -> Outcome {
     let ops: HashMap<String, Vec<u8>> = wire::lines("ops.jsonl.zst")
         .map(|op: GoldenOp| (op.digest, BASE64_STANDARD.decode(op.op).expect("base64")))

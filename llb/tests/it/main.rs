@@ -23,6 +23,10 @@ const TESTS: &[Test] = &[
     Test::new("errors::rows_of_the_wire", errors::rows_of_the_wire),
     Test::new("errors::words_of_the_goldens", errors::words_of_the_goldens),
     Test::new(
+        "errors::of_names_without_a_tree",
+        errors::of_names_without_a_tree,
+    ),
+    Test::new(
         "forwarding::steps_reach_the_client",
         forwarding::steps_reach_the_client,
     ),
