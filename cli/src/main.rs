@@ -64,8 +64,8 @@ fn main() -> ExitCode {
 
 fn run(command: Command) -> Result<ExitCode, CliError> {
     match command {
-        Command::Build(args) => build::build(*args),
-        Command::Solve(args) => build::solve(*args),
+        Command::Build(args) => build::build(&args),
+        Command::Solve(args) => build::solve(&args),
         Command::Daemon(args) => Ok(daemon(*args)),
         Command::Du(args) => runtime::block_on(usage::du(args)),
         Command::Prune(args) => runtime::block_on(usage::prune(args)),

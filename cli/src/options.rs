@@ -49,7 +49,7 @@ pub(crate) fn frontend_options(args: &BuildArgs) -> Result<BTreeMap<String, Stri
             options.insert(key.to_owned(), value.clone());
         }
     }
-    if args.results.no_cache {
+    if args.common.results.no_cache {
         options.insert("no-cache".to_owned(), String::new());
     }
     Ok(options)

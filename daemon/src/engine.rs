@@ -13,7 +13,7 @@ use crate::frontends;
 use crate::frontends::AllowedRepositories;
 use crate::frontends::DOCKERFILE;
 use crate::frontends::GATEWAY;
-use crate::holder::holder;
+use crate::holder::waiting_for;
 use crate::run::LOCK_PATIENCE;
 use crate::settings::Settings;
 use crate::version;
@@ -62,9 +62,8 @@ fn options(settings: Settings, sessions: SessionManager, notes: &mut Vec<String>
 /// Says what holds the start up, and for how long at most.
 fn waiting(root: &Path) -> String {
     let seconds = LOCK_PATIENCE.as_secs();
-    let holder = holder(root).map_or_else(String::new, |pid| format!(" (pid {pid})"));
-    let root = root.display();
-    format!("waiting for another process{holder} that uses {root}, for {seconds} seconds at most")
+    let whom = waiting_for(root);
+    format!("{whom}, for {seconds} seconds at most")
 }
 
 /// Row CFG-12.

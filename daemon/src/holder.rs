@@ -12,10 +12,18 @@ use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
+/// Says what this process waits for: the process that has the state folder `root`, with its number if
+/// it can be seen from here.
+#[must_use]
+pub fn waiting_for(root: &Path) -> String {
+    let holder = holder(root).map_or_else(String::new, |pid| format!(" (pid {pid})"));
+    let root = root.display();
+    format!("waiting for another process{holder} that uses {root}")
+}
+
 /// Returns the process that has the state folder `root`; `None` if nobody has it, or somebody whom
 /// this process cannot see.
-#[must_use]
-pub fn holder(root: &Path) -> Option<u32> {
+fn holder(root: &Path) -> Option<u32> {
     let inode = fs::metadata(root.join("lock")).ok()?.ino();
     find(&fs::read_to_string("/proc/locks").ok()?, inode)
 }

@@ -35,7 +35,7 @@ mod version;
 pub use config::parse_duration;
 pub use flags::DaemonArgs;
 pub use frontends::frontends;
-pub use holder::holder;
+pub use holder::waiting_for;
 pub use listen::is_served;
 pub use run::run;
 pub use version::version;

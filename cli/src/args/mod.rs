@@ -222,6 +222,19 @@ pub(crate) struct ResultArgs {
     pub(crate) secret: Vec<String>,
 }
 
+/// What all builds take, whatever they are made of.
+#[derive(Debug, Args)]
+pub(crate) struct CommonArgs {
+    #[command(flatten)]
+    pub(crate) results: ResultArgs,
+    #[command(flatten)]
+    pub(crate) options: BuildOptions,
+    #[command(flatten)]
+    pub(crate) connection: ConnectionArgs,
+    #[command(flatten)]
+    pub(crate) engine: EngineArgs,
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct BuildArgs {
     /// Directory with the files of the build; `-` reads a tar or a Dockerfile from standard input
@@ -249,13 +262,7 @@ pub(crate) struct BuildArgs {
     #[arg(long, value_name = "MODE")]
     pub(crate) network: Option<String>,
     #[command(flatten)]
-    pub(crate) results: ResultArgs,
-    #[command(flatten)]
-    pub(crate) options: BuildOptions,
-    #[command(flatten)]
-    pub(crate) connection: ConnectionArgs,
-    #[command(flatten)]
-    pub(crate) engine: EngineArgs,
+    pub(crate) common: CommonArgs,
 }
 
 #[derive(Debug, Args)]
@@ -264,13 +271,7 @@ pub(crate) struct SolveArgs {
     #[arg(long, value_name = "NAME=DIR")]
     pub(crate) local: Vec<String>,
     #[command(flatten)]
-    pub(crate) results: ResultArgs,
-    #[command(flatten)]
-    pub(crate) options: BuildOptions,
-    #[command(flatten)]
-    pub(crate) connection: ConnectionArgs,
-    #[command(flatten)]
-    pub(crate) engine: EngineArgs,
+    pub(crate) common: CommonArgs,
 }
 
 #[cfg(test)]

@@ -68,7 +68,7 @@ fn export(output: &Output) -> ExportRequest {
 }
 
 /// Returns what the engine is opened with.
-pub(super) fn options(args: EngineArgs, root: Option<PathBuf>, ids: &IdMapping) -> EngineOptions {
+pub(super) fn options(args: &EngineArgs, root: Option<PathBuf>, ids: &IdMapping) -> EngineOptions {
     let root = root.unwrap_or_else(|| places::default_root(ids));
     let waited = root.clone();
     let mut options = EngineOptions::new(root, places::run_dir(ids));
@@ -78,19 +78,15 @@ pub(super) fn options(args: EngineArgs, root: Option<PathBuf>, ids: &IdMapping) 
         Some(Snapshotter::Fuse) => SnapshotterKind::Fuse,
         Some(Snapshotter::Copy) => SnapshotterKind::Copy,
     };
-    if let Some(runtime) = args.runtime.filter(|runtime| runtime != "builtin") {
+    let runtime = args.runtime.as_deref();
+    if let Some(runtime) = runtime.filter(|runtime| *runtime != "builtin") {
         options.runtime = RuntimeKind::Oci(runtime.into());
     }
     options.frontends = lamina_daemon::frontends();
     options.version = lamina_daemon::version();
     options.registries = registries(&args.insecure_registry);
     options.on_wait = Some(Box::new(move || {
-        let holder = lamina_daemon::holder(&waited);
-        let holder = holder.map_or_else(String::new, |pid| format!(" (pid {pid})"));
-        let root = waited.display();
-        report::text(&format!(
-            "waiting for another process{holder} that uses {root}\n"
-        ));
+        report::text(&format!("{}\n", lamina_daemon::waiting_for(&waited)));
     }));
     options
 }

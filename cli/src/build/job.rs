@@ -9,7 +9,7 @@ use lamina_proto::sourcepolicy::Policy;
 use lamina_session::Session;
 
 use crate::args::BuildArgs;
-use crate::args::BuildOptions;
+use crate::args::CommonArgs;
 use crate::args::ResultArgs;
 use crate::args::SolveArgs;
 use crate::caches::Caches;
@@ -57,26 +57,22 @@ impl Job {
             options,
             inputs: BTreeMap::new(),
         };
-        Self::new(source, context, &args.results, &args.options)
+        Self::new(source, context, &args.common)
     }
 
     /// Reads the definition for `lamina solve`.
     pub(super) fn of_solve(args: &SolveArgs) -> Result<Self, CliError> {
         let context = Context::of_locals(&args.local)?;
         let mut definition = definition::from_stdin()?;
-        if args.results.no_cache {
+        if args.common.results.no_cache {
             definition::ignore_cache(&mut definition);
         }
         let source = BuildSource::Definition(definition);
-        Self::new(source, context, &args.results, &args.options)
+        Self::new(source, context, &args.common)
     }
 
-    fn new(
-        source: BuildSource,
-        context: Context,
-        results: &ResultArgs,
-        options: &BuildOptions,
-    ) -> Result<Self, CliError> {
+    fn new(source: BuildSource, context: Context, args: &CommonArgs) -> Result<Self, CliError> {
+        let (results, options) = (&args.results, &args.options);
         let outputs = outputs(results)?;
         let caches = Caches::parse(&options.cache_from, &options.cache_to)?;
         for note in caches.notes() {

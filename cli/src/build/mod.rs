@@ -26,6 +26,7 @@ use lamina_types::IoContext as _;
 pub(crate) use target::root_of_environment;
 
 use crate::args::BuildArgs;
+use crate::args::CommonArgs;
 use crate::args::ResultArgs;
 use crate::args::SolveArgs;
 use crate::error::CliError;
@@ -40,33 +41,30 @@ use job::Response;
 use target::Target;
 
 /// Runs `lamina build`. Called with one thread.
-pub(crate) fn build(args: BuildArgs) -> Result<ExitCode, CliError> {
-    match Target::choose(&args.connection, &args.engine)? {
-        Target::Daemon(address) => {
-            let job = Job::of_build(&args)?;
-            runtime::block_on(remote::run(job, &address, &args.connection, &args.results))
-        }
-        Target::Embedded(root) => {
-            let ids = lamina_executor::userns::enter()?;
-            let job = Job::of_build(&args)?;
-            let options = embedded::options(args.engine, root, &ids);
-            runtime::block_on(embedded::run(job, options, &args.results))
-        }
-    }
+pub(crate) fn build(args: &BuildArgs) -> Result<ExitCode, CliError> {
+    run(&args.common, || Job::of_build(args))
 }
 
 /// Runs `lamina solve`. Called with one thread.
-pub(crate) fn solve(args: SolveArgs) -> Result<ExitCode, CliError> {
-    match Target::choose(&args.connection, &args.engine)? {
+pub(crate) fn solve(args: &SolveArgs) -> Result<ExitCode, CliError> {
+    run(&args.common, || Job::of_solve(args))
+}
+
+/// Builds what `read` reads: the user's files are opened in the namespaces of whoever builds.
+fn run(
+    args: &CommonArgs,
+    read: impl FnOnce() -> Result<Job, CliError>,
+) -> Result<ExitCode, CliError> {
+    let (connection, results) = (&args.connection, &args.results);
+    match Target::choose(connection, &args.engine)? {
         Target::Daemon(address) => {
-            let job = Job::of_solve(&args)?;
-            runtime::block_on(remote::run(job, &address, &args.connection, &args.results))
+            runtime::block_on(remote::run(read()?, &address, connection, results))
         }
         Target::Embedded(root) => {
             let ids = lamina_executor::userns::enter()?;
-            let job = Job::of_solve(&args)?;
-            let options = embedded::options(args.engine, root, &ids);
-            runtime::block_on(embedded::run(job, options, &args.results))
+            let job = read()?;
+            let options = embedded::options(&args.engine, root, &ids);
+            runtime::block_on(embedded::run(job, options, results))
         }
     }
 }
