@@ -1,6 +1,7 @@
 //! What a daemon tells of a build, as the events that an engine in this process would send (row
 //! CCL-08): so there is one display for both.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -25,37 +26,58 @@ const STDERR: i64 = 2;
 
 /// Returns the events of a message; what names no vertex is left out.
 ///
-/// A message tells the last state of each vertex beside what it said on the way. So that a step
-/// does not end before its output, the ends come last.
+/// A message tells the last state of each vertex beside what all of them said on the way. What is
+/// about one vertex is put together: first that it began, then what it said, then its end.
 pub(crate) fn events(message: control::StatusResponse) -> Vec<Event> {
-    let (ended, others): (Vec<_>, Vec<_>) = message
-        .vertexes
+    let order = Order::of(&message.vertexes);
+    let begun: Vec<_> = message.vertexes.iter().cloned().map(not_ended).collect();
+    let ended = message.vertexes.into_iter();
+    let ended = ended.filter(|vertex| vertex.completed.is_some());
+    let mut events: Vec<Event> = begun
         .into_iter()
-        .partition(|vertex| vertex.completed.is_some());
-    let speaks = |vertex: &&control::Vertex| {
-        message.logs.iter().any(|log| log.vertex == vertex.digest)
-            || message
-                .statuses
-                .iter()
-                .any(|status| status.vertex == vertex.digest)
-    };
-    let begun: Vec<_> = ended
-        .iter()
-        .filter(speaks)
-        .cloned()
-        .map(not_ended)
+        .filter_map(vertex)
+        .chain(message.statuses.into_iter().filter_map(status))
+        .chain(message.logs.into_iter().filter_map(log))
+        .chain(message.warnings.into_iter().filter_map(warning))
+        .chain(ended.filter_map(vertex))
         .collect();
-    let states = others.into_iter().chain(begun).filter_map(vertex);
-    let statuses = message.statuses.into_iter().filter_map(status);
-    let logs = message.logs.into_iter().filter_map(log);
-    let warnings = message.warnings.into_iter().filter_map(warning);
-    let ends = ended.into_iter().filter_map(vertex);
-    states
-        .chain(statuses)
-        .chain(logs)
-        .chain(warnings)
-        .chain(ends)
-        .collect()
+    // Stable: what is said of one vertex keeps its order.
+    events.sort_by_key(|event| order.place(event));
+    events.dedup_by(replaces);
+    events
+}
+
+/// Says whether `event` is another state of the vertex whose state is `before`, with nothing between;
+/// puts the later one first, which is the one that stays.
+fn replaces(event: &mut Event, before: &mut Event) -> bool {
+    let same = matches!(
+        (&event, &before),
+        (Event::Vertex(event), Event::Vertex(before)) if event.digest == before.digest
+    );
+    if same {
+        std::mem::swap(event, before);
+    }
+    same
+}
+
+/// The places of the vertices of a message: as they come, after those that it says nothing new of.
+struct Order(HashMap<Digest, usize>);
+
+impl Order {
+    fn of(vertexes: &[control::Vertex]) -> Self {
+        let digests = vertexes.iter().filter_map(|vertex| digest(&vertex.digest));
+        Self(digests.zip(1..).collect())
+    }
+
+    fn place(&self, event: &Event) -> usize {
+        let vertex = match event {
+            Event::Vertex(vertex) => &vertex.digest,
+            Event::Status { vertex, .. }
+            | Event::Log { vertex, .. }
+            | Event::Warning { vertex, .. } => vertex,
+        };
+        self.0.get(vertex).copied().unwrap_or_default()
+    }
 }
 
 fn not_ended(vertex: control::Vertex) -> control::Vertex {
@@ -197,6 +219,37 @@ mod tests {
         };
         assert_eq!((first.completed, &first.error), (None, &None));
         assert_eq!(last.error.as_deref(), Some("no"));
+    }
+
+    /// Two short steps in one message, as a daemon sends them: whole steps, one after the other.
+    #[test]
+    fn steps_are_told_one_by_one() {
+        let name = |text: &str| Digest::of(text.as_bytes()).to_string();
+        let done = |text: &str| control::Vertex {
+            digest: name(text),
+            name: text.to_owned(),
+            started: Some(Timestamp::default()),
+            completed: Some(Timestamp::default()),
+            ..control::Vertex::default()
+        };
+        let log = |text: &str| control::VertexLog {
+            vertex: name(text),
+            ..control::VertexLog::default()
+        };
+        let message = control::StatusResponse {
+            vertexes: vec![done("a"), done("silent"), done("b")],
+            logs: vec![log("b"), log("a"), log("earlier")],
+            ..control::StatusResponse::default()
+        };
+        let told = events(message).into_iter().map(|event| match event {
+            Event::Vertex(vertex) if vertex.completed.is_none() => {
+                format!("{} begins", vertex.name)
+            }
+            Event::Vertex(vertex) => format!("{} ends", vertex.name),
+            _ => "log".to_owned(),
+        });
+        let wanted = "log, a begins, log, a ends, silent ends, b begins, log, b ends";
+        assert_eq!(told.collect::<Vec<_>>().join(", "), wanted);
     }
 
     #[test]
