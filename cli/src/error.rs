@@ -27,6 +27,8 @@ pub(crate) enum CliError {
     BadLabel(String),
     #[error("--secret id={id}: the environment has no variable {variable}")]
     UnsetVariable { id: String, variable: String },
+    #[error("--tag {0:?}: {1}")]
+    BadTag(String, lamina_registry::ReferenceError),
     #[error("--push needs a name: add --tag NAME")]
     PushWithoutName,
     #[error("standard input is a terminal; expected a marshalled LLB definition")]
@@ -37,7 +39,7 @@ pub(crate) enum CliError {
     EmptyDefinition,
     #[error("cannot start: {0}")]
     Runtime(std::io::Error),
-    #[error("--allow {0}")]
+    #[error("--allow: {0}; expected network.host or security.insecure")]
     Entitlement(lamina_llb::EntitlementError),
     #[error(transparent)]
     Cache(#[from] crate::caches::CacheError),
@@ -58,7 +60,9 @@ pub(crate) enum CliError {
     TwoEngines(&'static str),
     #[error("--format {0:?}: expected json or '{{{{json .}}}}'")]
     Format(String),
-    #[error("the daemon remembers no build {0:?}, or several that begin so")]
+    #[error("the daemon remembers no builds")]
+    NoBuilds,
+    #[error("the daemon remembers no build {0:?}, or several that begin so; see lamina history ls")]
     NoSuchBuild(String),
 }
 

@@ -15,6 +15,7 @@ use crate::connect;
 use crate::error::CliError;
 use crate::format;
 use crate::format::Format;
+use crate::metadata;
 use crate::progress;
 use crate::progress::Mode;
 use crate::report;
@@ -86,6 +87,9 @@ async fn records(
 async fn find(client: &Client, wanted: Option<&str>) -> Result<BuildHistoryRecord, CliError> {
     let wanted = wanted.unwrap_or("^0");
     let mut records = records(client, Vec::new()).await?;
+    if records.is_empty() {
+        return Err(CliError::NoBuilds);
+    }
     let missing = || CliError::NoSuchBuild(wanted.to_owned());
     let index = match wanted.strip_prefix('^') {
         Some(age) => age.parse().map_err(|_| missing())?,
@@ -211,7 +215,7 @@ fn inspect(record: &BuildHistoryRecord, format: Format) {
         .iter()
         .chain(&record.exporter_response)
     {
-        rows.push(vec![format!("{key}:"), value.clone()]);
+        rows.push(vec![format!("{key}:"), metadata::readable(value)]);
     }
     rows.retain(|row| !row[1].is_empty());
     report::text_result(&format::table(&rows));

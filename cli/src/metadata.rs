@@ -26,6 +26,14 @@ fn decode(value: &str) -> Value {
         .unwrap_or_else(|| Value::String(value.to_owned()))
 }
 
+/// Returns one value of the response on one line, decoded as [`render`] decodes it.
+pub(crate) fn readable(value: &str) -> String {
+    match decode(value) {
+        Value::String(text) => text,
+        json => json.to_string(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -42,5 +50,7 @@ mod tests {
         let json: Value = serde_json::from_str(&render(&response)).expect("JSON");
         assert_eq!(json["containerimage.descriptor"]["size"], 1);
         assert_eq!(json["image.name"], "a");
+        assert_eq!(readable(&STANDARD.encode("{\"size\":1}")), "{\"size\":1}");
+        assert_eq!(readable("a"), "a");
     }
 }

@@ -46,12 +46,14 @@ pub(crate) enum OutputError {
         "--output {text:?}: will not write an archive to a terminal; add dest=FILE, or dest=- with a redirection"
     )]
     Terminal { text: String },
+    #[error("--output {text:?}: unknown key \"dst\", expected dest")]
+    MisspeltDestination { text: String },
     #[error("only one output may write to standard output")]
     TwoOnStdout,
 }
 
 impl Output {
-    /// Reads `-o DIR`, `-o -` and `-o type=..,dest=..` (row CLI-04).
+    /// Reads `-o DIR`, `-o -` and `-o type=..,dest=..` (rows CLI-04, EOT-03).
     ///
     /// `stdout_is_terminal` guards against archives on a terminal.
     pub(crate) fn parse(text: &str, stdout_is_terminal: bool) -> Result<Self, OutputError> {
@@ -70,6 +72,11 @@ impl Output {
         let mut attrs: BTreeMap<String, String> = csv::key_values(text)?.into_iter().collect();
         let kind = attrs.remove("type");
         let dest = attrs.remove("dest");
+        // Other keys are the exporter's. This one is what mounts and other options call it.
+        if attrs.contains_key("dst") {
+            let text = text.to_owned();
+            return Err(OutputError::MisspeltDestination { text });
+        }
         let kind = match kind.as_deref() {
             None | Some("") => {
                 return Err(OutputError::NoType {
@@ -206,6 +213,7 @@ mod tests {
             ("type=zip,dest=x", "unknown type \"zip\""),
             ("type=local", "dest is required"),
             ("type=image,dest=x", "takes no dest"),
+            ("type=tar,dst=x", "unknown key \"dst\", expected dest"),
             ("type=tar", "will not write an archive to a terminal"),
         ] {
             let message = Output::parse(text, true).expect_err(text).to_string();

@@ -1,4 +1,4 @@
-//! `--source-policy-file`: rules on sources, as JSON (rows CLI-11, POL-01 to POL-04).
+//! `--source-policy-file`: rules on sources, as JSON (rows CLI-11, POL-01 to POL-04, POL-09).
 
 use std::path::Path;
 

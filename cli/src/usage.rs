@@ -47,7 +47,7 @@ pub(crate) async fn prune(args: PruneArgs) -> Result<ExitCode, CliError> {
     show(&records, format, args.verbose);
     if format == Format::Table {
         report::result(&format!(
-            "Total:\t{}",
+            "Total:  {}",
             human_bytes(total(&records, |_| true))
         ));
     }

@@ -32,7 +32,7 @@ use crate::progress::Mode;
 /// come out. Where this user's daemon runs, it builds; else the engine runs inside the command, and
 /// neither a daemon nor root is needed.
 #[derive(Debug, Parser)]
-#[command(name = "lamina", version, about, long_about, max_term_width = 100)]
+#[command(name = "lamina", version, max_term_width = 100)]
 #[command(after_help = "Examples:
   lamina build -o out .                               the result as a directory
   lamina build -t app:1 -o type=oci,dest=app.tar .    an OCI archive
@@ -282,6 +282,12 @@ mod tests {
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
         DaemonCli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_short_help_says_what_this_is() {
+        let help = Cli::command().render_help().to_string();
+        assert!(help.starts_with("Builds container images"), "{help}");
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use lamina_engine::BuildSource;
 use lamina_proto::sourcepolicy::Policy;
+use lamina_registry::ImageReference;
 use lamina_session::Session;
 
 use crate::args::BuildArgs;
@@ -25,6 +26,10 @@ use crate::visible::visible;
 
 /// The name under which the built-in frontend is registered.
 const DOCKERFILE: &str = "dockerfile.v0";
+
+/// What who asks for nothing is told.
+const NO_RESULT: &str = "the result stays in the cache only; say where it goes with --output, \
+                         --tag or --push";
 
 /// What the exporters report.
 pub(super) type Response = BTreeMap<String, String>;
@@ -75,8 +80,10 @@ impl Job {
         let (results, options) = (&args.results, &args.options);
         let outputs = outputs(results)?;
         let caches = Caches::parse(&options.cache_from, &options.cache_to)?;
-        for note in caches.notes() {
-            report::text(&format!("WARNING: {}\n", visible(note)));
+        if results.progress.is_for_people() {
+            for note in notes(&outputs, &caches) {
+                report::text(&format!("WARNING: {}\n", visible(note)));
+            }
         }
         let policy = options
             .source_policy_file
@@ -97,7 +104,20 @@ impl Job {
     }
 }
 
+/// Returns what the user should know before the build. One without a result is no mistake (row
+/// EOT-01), but often not what was meant.
+fn notes<'a>(outputs: &[Output], caches: &'a Caches) -> impl Iterator<Item = &'a str> {
+    let is_for_nothing = outputs.is_empty() && caches.exports.is_empty();
+    let notes = caches.notes().iter().map(String::as_str);
+    notes.chain(is_for_nothing.then_some(NO_RESULT))
+}
+
 fn outputs(args: &ResultArgs) -> Result<Vec<Output>, CliError> {
+    // A name that cannot be used is found out before work is done.
+    for tag in &args.tag {
+        let bad = |reason| CliError::BadTag(tag.clone(), reason);
+        tag.parse::<ImageReference>().map_err(bad)?;
+    }
     let outputs = Output::parse_all(&args.output, std::io::stdout().is_terminal())?;
     let outputs = output::with_names(outputs, &args.tag, args.push);
     let nameless = |output: &Output| output.kind == "image" && !output.attrs.contains_key("name");
@@ -105,4 +125,48 @@ fn outputs(args: &ResultArgs) -> Result<Vec<Output>, CliError> {
         return Err(CliError::PushWithoutName);
     }
     Ok(outputs)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::args::Cli;
+    use crate::args::Command;
+
+    fn results(line: &str) -> ResultArgs {
+        let words = ["lamina", "build", "."].into_iter();
+        let cli = Cli::try_parse_from(words.chain(line.split_whitespace())).expect("valid");
+        match cli.command {
+            Command::Build(args) => args.common.results,
+            _ => panic!("another command"),
+        }
+    }
+
+    #[test]
+    fn names_are_checked_before_the_build() {
+        for tag in ["BAD", "a:b:c", "-x"] {
+            let line = format!("--tag ok:1 --tag={tag}");
+            let error = outputs(&results(&line)).expect_err(tag).to_string();
+            assert!(error.starts_with(&format!("--tag {tag:?}: ")), "{error}");
+        }
+        let named = outputs(&results("--tag localhost:5000/a/b:1")).expect("a name");
+        assert_eq!(named.len(), 1);
+    }
+
+    #[test]
+    fn builds_without_a_result_are_told_of() {
+        let told = |line: &str, cache_to: &[&str]| {
+            let cache_to: Vec<String> = cache_to.iter().map(|&to| to.to_owned()).collect();
+            let caches = Caches::parse(&[], &cache_to).expect("valid");
+            let outputs = outputs(&results(line)).expect("valid");
+            notes(&outputs, &caches).count()
+        };
+        assert_eq!(told("", &[]), 1);
+        for line in ["--output out", "--tag a", "--tag a --push"] {
+            assert_eq!(told(line, &[]), 0, "{line}");
+        }
+        assert_eq!(told("", &["type=registry,ref=localhost/c"]), 0);
+    }
 }

@@ -43,6 +43,13 @@ pub(crate) enum Mode {
     Quiet,
 }
 
+impl Mode {
+    /// Says whether words beside the progress are welcome: they would be no JSON, and not quiet.
+    pub(crate) fn is_for_people(self) -> bool {
+        matches!(self, Self::Auto | Self::Tty | Self::Plain)
+    }
+}
+
 /// One way to show a build.
 trait Display: Send {
     /// Shows what an event changed; `event` is what it was.
