@@ -75,7 +75,7 @@ pub(crate) struct WorkerFlags {
     /// Label of the worker, as KEY=VALUE
     #[arg(long, value_name = "KEY=VALUE")]
     pub(crate) oci_worker_labels: Vec<String>,
-    /// What makes the trees that steps see: auto, overlayfs
+    /// What makes the trees that steps see: auto, overlayfs, fuse-overlayfs, native [default: auto]
     #[arg(long, value_name = "NAME")]
     pub(crate) oci_worker_snapshotter: Option<String>,
     /// Platform that steps can be run for, instead of those that are found
