@@ -11,8 +11,6 @@ mod engine;
 mod fixture;
 mod full_disk;
 mod goldens;
-#[path = "../../../llb/tests/it/harness.rs"]
-mod harness;
 mod history;
 mod many;
 mod mounts;
@@ -23,6 +21,8 @@ mod status;
 mod tar_tree;
 mod usage;
 mod worker;
+
+use lamina_testkit::harness;
 
 use harness::Test;
 

@@ -2,9 +2,6 @@
 
 mod archives;
 mod caches;
-#[path = "../../../registry/tests/it/docker_registry.rs"]
-#[expect(dead_code, reason = "only other tests ask for passwords")]
-mod docker_registry;
 mod errors;
 mod image;
 mod local;
@@ -13,3 +10,5 @@ mod platforms;
 mod remote;
 mod support;
 mod trees;
+
+use lamina_testkit::docker_registry;

@@ -9,8 +9,6 @@ mod daemon;
 mod driven;
 mod exporters;
 mod gateway;
-#[path = "../../../llb/tests/it/harness.rs"]
-mod harness;
 mod hostile;
 mod listings;
 mod outcome;
@@ -19,6 +17,8 @@ mod services;
 mod sources;
 mod valid;
 mod wire;
+
+use lamina_testkit::harness;
 
 use harness::Test;
 

@@ -8,7 +8,6 @@ mod errors;
 mod forwarding;
 mod frontends;
 mod graph;
-mod harness;
 mod leftovers;
 mod lookups;
 mod policies;
@@ -16,6 +15,8 @@ mod programs;
 mod reads;
 mod wire;
 mod world;
+
+use lamina_testkit::harness;
 
 use harness::Test;
 

@@ -2,11 +2,12 @@
 //! one of our own that misbehaves on demand.
 
 mod client_tokens;
-mod docker_registry;
 mod faults;
 mod manifests;
 mod mirrors;
 mod real;
-mod server;
 mod support;
 mod tokens;
+
+use lamina_testkit::docker_registry;
+use lamina_testkit::server;

@@ -5,6 +5,7 @@ use std::net::TcpListener;
 use lamina_session::LocalSession;
 use lamina_sources::PinnedHttp;
 use lamina_sources::SourceRequest;
+use lamina_testkit::skipped;
 use lamina_types::Digest;
 
 use crate::server::Reply;
@@ -12,7 +13,6 @@ use crate::server::Server;
 use crate::support::Engine;
 use crate::support::entry;
 use crate::support::list;
-use crate::support::skip;
 
 const TIME: &str = "Wed, 21 Oct 2015 07:28:00 GMT";
 
@@ -71,7 +71,7 @@ fn name_mode_and_owner_are_the_builds() {
     assert_eq!(list(&stack), ["/name File 755 0:0 \"x\""]);
     assert_eq!(entry(&stack, "/name").stat().mtime_ns, 0);
     if !rustix::process::geteuid().is_root() {
-        skip("owners need root");
+        skipped("owners need root");
         return;
     }
     let owned = wanted.attr("http.uid", "7").attr("http.gid", "8");

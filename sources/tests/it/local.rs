@@ -10,11 +10,11 @@ use lamina_patterns::ParentMatch;
 use lamina_patterns::PatternList;
 use lamina_session::LocalOwner;
 use lamina_session::LocalSession;
+use lamina_testkit::skipped;
 use rustix::fs::CWD;
 use rustix::fs::FileType;
 use rustix::fs::Mode;
 
-use crate::docker_registry::skipped;
 use crate::support::Engine;
 use crate::support::context;
 use crate::support::directory;

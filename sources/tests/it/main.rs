@@ -1,8 +1,6 @@
 //! Sources against real directories, layouts and registries.
 
 mod client;
-#[path = "../../../registry/tests/it/docker_registry.rs"]
-mod docker_registry;
 mod http;
 mod image_kit;
 mod images;
@@ -11,6 +9,7 @@ mod layouts;
 mod local;
 mod remote;
 mod schemes;
-#[path = "../../../registry/tests/it/server.rs"]
-mod server;
 mod support;
+
+use lamina_testkit::docker_registry;
+use lamina_testkit::server;

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use lamina_session::LocalSession;
 use lamina_session::Session;
 use lamina_snapshotter::LayerStack;
+use lamina_testkit::skipped;
 use lamina_types::FileKind;
 
 use crate::client::Manner;
@@ -23,7 +24,6 @@ use crate::support::directory;
 use crate::support::entry;
 use crate::support::list;
 use crate::support::paths;
-use crate::support::skip;
 
 fn engine() -> (Engine, Arc<Mutex<Script>>) {
     let mut engine = Engine::new(LocalSession::builder());
@@ -175,7 +175,7 @@ fn every_difference_of_metadata_is_seen() {
         }
         offer(&script, &[changed]);
         if !rustix::process::geteuid().is_root() && matches!(name, "owner" | "group") {
-            skip("owners need root");
+            skipped("owners need root");
             continue;
         }
         engine.transfer(&context());

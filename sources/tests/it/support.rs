@@ -254,9 +254,3 @@ pub(crate) fn let_the_clock_tick() {
         std::thread::park_timeout(left);
     }
 }
-
-/// Reports what a test could not check.
-#[expect(clippy::print_stdout, reason = "for who runs the tests")]
-pub(crate) fn skip(reason: &str) {
-    println!("skipped: {reason}");
-}

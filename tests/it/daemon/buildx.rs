@@ -5,6 +5,8 @@ use std::process::Child;
 use std::process::Command;
 use std::process::Stdio;
 
+use lamina_testkit::docker_registry::DockerRegistry;
+use lamina_testkit::docker_registry::Users;
 use serde_json::Value;
 
 use super::rig::Daemon;
@@ -15,7 +17,6 @@ use crate::harness::Finished;
 use crate::harness::program;
 use crate::harness::skip;
 use crate::main_job::EVERYTHING;
-use crate::registry::Registry;
 
 fn build_everything(daemon: &Daemon, args: &[&str]) -> Finished {
     daemon.lamina.write("ctx/words/who.txt", "world");
@@ -129,11 +130,11 @@ fn failures_show_the_file_and_the_line_and_the_exit_code() {
 #[test]
 fn images_go_to_a_registry_and_come_back() {
     let daemon = daemon_of_root!(buildx);
-    let registry = match Registry::start(&daemon.lamina, "") {
+    let registry = match DockerRegistry::try_start(Users::Everyone) {
         Ok(registry) => registry,
         Err(reason) => skip!("{reason}"),
     };
-    let name = format!("{}/app:1", registry.address);
+    let name = format!("{}/app:1", registry.host);
     build_everything(
         &daemon,
         &["-t", &name, "--push", "--metadata-file", "meta.json"],

@@ -1,12 +1,13 @@
 //! What `buildkitd.toml` does to builds (rows CFG-04, CFG-06, CFG-11).
 
+use lamina_testkit::docker_registry::DockerRegistry;
+use lamina_testkit::docker_registry::Users;
 use serde_json::Value;
 
 use super::rig::Daemon;
 use crate::harness::Lamina;
 use crate::harness::User;
 use crate::harness::skip;
-use crate::registry::Registry;
 
 /// Starts a daemon of root's with a file, or says why not.
 fn configured(config: &str) -> Result<Daemon, String> {
@@ -89,18 +90,18 @@ fn a_mirror_stands_in_for_the_hub() {
         Ok(_) => Lamina::new(User::Root),
         Err(reason) => skip!("{reason}"),
     };
-    let registry = match Registry::start(&publisher, "") {
+    let registry = match DockerRegistry::try_start(Users::Everyone) {
         Ok(registry) => registry,
         Err(reason) => skip!("{reason}"),
     };
-    let name = format!("{}/hub/library/lamina-test:1", registry.address);
+    let name = format!("{}/hub/library/lamina-test:1", registry.host);
     publisher.write("ctx/f", "mirrored");
     publisher
         .build("FROM base\nCOPY f /f\n", &["-t", &name, "--push"])
         .ok();
     let mut daemon = configured!(&format!(
         "[registry.\"docker.io\"]\nmirrors = [\"{}/hub\"]\n",
-        registry.address
+        registry.host
     ));
     let dockerfile = "FROM lamina-test:1\nRUN cat /f > /g\n";
     daemon.lamina_build(dockerfile, &["-o", "out"]).ok();

@@ -17,7 +17,7 @@ impl Fixture {
     /// Starts the daemon anew with one repository whose images may be frontends.
     fn allow_only(&mut self, name: &str) {
         self.daemon.stop();
-        let repository = format!("{}/{name}", self.registry.address);
+        let repository = format!("{}/{name}", self.registry.host);
         let config = format!("[frontend.\"gateway.v0\"]\nallowedRepositories = [{repository:?}]\n");
         let config = self.daemon.lamina.write("allowed.toml", config);
         self.daemon

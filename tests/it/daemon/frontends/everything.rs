@@ -158,7 +158,7 @@ fn the_network_is_there_unless_the_image_wants_none() {
     for_every_user(|fixture| {
         let label = "LABEL moby.buildkit.frontend.network.none=true";
         fixture.push("alone", &format!("FROM {}\n{label}\n", fixture.image("fe")));
-        let peer = fixture.registry.address.as_str();
+        let peer = fixture.registry.host.as_str();
         let options = [("build-arg:MODE", "network"), ("build-arg:PEER", peer)];
         for (image, report) in [("fe", "reached: true\n"), ("alone", "reached: false\n")] {
             fixture.by_gateway(image, &options).expect("built");

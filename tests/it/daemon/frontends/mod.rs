@@ -21,6 +21,8 @@ use lamina_client::Client;
 use lamina_client::ClientError;
 use lamina_client::Failure;
 use lamina_session::LocalSession;
+use lamina_testkit::docker_registry::DockerRegistry;
+use lamina_testkit::docker_registry::Users;
 use lamina_types::CancelToken;
 use tempfile::TempDir;
 
@@ -34,7 +36,6 @@ use crate::harness::Lamina;
 use crate::harness::User;
 use crate::harness::base;
 use crate::harness::program;
-use crate::registry::Registry;
 use crate::scratch::scratch;
 
 /// What the program can, as its image says.
@@ -78,7 +79,7 @@ fn slim(from: &Path, to: &Path) {
 struct Fixture {
     user: User,
     daemon: Daemon,
-    registry: Registry,
+    registry: DockerRegistry,
 }
 
 impl Fixture {
@@ -86,7 +87,7 @@ impl Fixture {
         buildx()?;
         base()?;
         let daemon = Daemon::start(user)?;
-        let registry = Registry::start(&daemon.lamina, "")?;
+        let registry = DockerRegistry::try_start(Users::Everyone)?;
         let fixture = Self {
             user,
             daemon,
@@ -117,7 +118,7 @@ impl Fixture {
 
     /// Returns the full name of an image that was pushed.
     fn image(&self, name: &str) -> String {
-        format!("{}/{name}:1", self.registry.address)
+        format!("{}/{name}:1", self.registry.host)
     }
 
     /// Builds with docker-buildx what a syntax line gives to the frontend `name`.

@@ -32,7 +32,7 @@ impl Fixture {
 fn the_published_frontend_is_used_where_it_can_be_had() {
     let mut fixture = root_fixture!();
     fixture.push("docker/dockerfile", &fixture.recipe());
-    let address = fixture.registry.address.clone();
+    let address = fixture.registry.host.clone();
     fixture.mirror(&address);
     let built = fixture.with_syntax("docker/dockerfile:1", &["-o", "out"]);
     assert!(!built.ok().stderr.contains(NOTE));
@@ -72,7 +72,7 @@ fn the_built_in_one_builds_where_it_cannot() {
 #[test]
 fn a_registry_without_it_is_as_good_as_none() {
     let mut fixture = root_fixture!();
-    let address = fixture.registry.address.clone();
+    let address = fixture.registry.host.clone();
     fixture.mirror(&address);
     let built = fixture.with_syntax(NOWHERE, &["-o", "out"]).ok();
     assert!(built.stderr.contains(NOTE), "{}", built.stderr);
@@ -82,7 +82,7 @@ fn a_registry_without_it_is_as_good_as_none() {
 #[test]
 fn a_pinned_image_has_no_stand_in() {
     let mut fixture = root_fixture!();
-    let address = fixture.registry.address.clone();
+    let address = fixture.registry.host.clone();
     fixture.mirror(&address);
     let refused = fixture.with_syntax(PINNED, &[]);
     refused.fails_with(&["Dockerfile:1", "docker/dockerfile:1@sha256:0000"]);

@@ -16,35 +16,43 @@ use std::sync::atomic::Ordering;
 
 /// What a client sent.
 #[derive(Clone, Debug)]
-pub(crate) struct Call {
-    pub(crate) method: String,
+pub struct Call {
+    /// `GET` and so on.
+    pub method: String,
     /// Path and query.
-    pub(crate) target: String,
+    pub target: String,
     /// By lower case name.
-    pub(crate) headers: BTreeMap<String, String>,
-    pub(crate) body: Vec<u8>,
+    pub headers: BTreeMap<String, String>,
+    /// All of it.
+    pub body: Vec<u8>,
 }
 
 impl Call {
-    pub(crate) fn header(&self, name: &str) -> &str {
+    /// Returns the value of a header by its lower case name; empty if it was not sent.
+    #[must_use]
+    pub fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", String::as_str)
     }
 }
 
 /// What the server answers.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Reply {
-    pub(crate) status: u16,
-    pub(crate) headers: Vec<(String, String)>,
-    pub(crate) body: Vec<u8>,
+pub struct Reply {
+    /// The code.
+    pub status: u16,
+    /// Names and values; the length is added if it is not there.
+    pub headers: Vec<(String, String)>,
+    /// What follows.
+    pub body: Vec<u8>,
     /// Closes the connection after so many bytes of the body.
-    pub(crate) cut_after: Option<usize>,
+    pub cut_after: Option<usize>,
     /// Says nothing after so many bytes of head and body, and waits until the client hangs up.
-    pub(crate) silent_after: Option<usize>,
+    pub silent_after: Option<usize>,
 }
 
 impl Reply {
-    pub(crate) fn new(status: u16, body: impl Into<Vec<u8>>) -> Self {
+    /// Returns an answer without headers.
+    pub fn new(status: u16, body: impl Into<Vec<u8>>) -> Self {
         Self {
             status,
             body: body.into(),
@@ -52,19 +60,23 @@ impl Reply {
         }
     }
 
-    pub(crate) fn header(mut self, name: &str, value: impl Into<String>) -> Self {
+    /// Adds a header.
+    #[must_use]
+    pub fn header(mut self, name: &str, value: impl Into<String>) -> Self {
         self.headers.push((name.to_owned(), value.into()));
         self
     }
 
-    pub(crate) fn cut_after(mut self, bytes: usize) -> Self {
+    /// Closes the connection after so many bytes of the body.
+    #[must_use]
+    pub fn cut_after(mut self, bytes: usize) -> Self {
         self.cut_after = Some(bytes);
         self
     }
 }
 
 /// Listens on loopback until dropped, and remembers what it was asked.
-pub(crate) struct Server {
+pub struct Server {
     address: SocketAddr,
     calls: Arc<Mutex<Vec<Call>>>,
     stop: Arc<AtomicBool>,
@@ -73,7 +85,8 @@ pub(crate) struct Server {
 type Handler = dyn Fn(&Call) -> Reply + Send + Sync;
 
 impl Server {
-    pub(crate) fn start(handler: impl Fn(&Call) -> Reply + Send + Sync + 'static) -> Self {
+    /// Starts a server that answers what `handler` says, but for the probe `/v2/`, which is answered 200.
+    pub fn start(handler: impl Fn(&Call) -> Reply + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let server = Self {
             address: listener.local_addr().expect("bound"),
@@ -98,19 +111,23 @@ impl Server {
         server
     }
 
-    /// Host and port.
-    pub(crate) fn host(&self) -> String {
+    /// Returns host and port.
+    #[must_use]
+    pub fn host(&self) -> String {
         self.address.to_string()
     }
 
-    /// All requests but the probe for the protocol.
-    pub(crate) fn calls(&self) -> Vec<Call> {
+    /// Returns all requests but the probe for the protocol.
+    #[must_use]
+    pub fn calls(&self) -> Vec<Call> {
         let calls = self.calls.lock().expect("no panic in a server");
         let wanted = calls.iter().filter(|call| call.target != "/v2/");
         wanted.cloned().collect()
     }
 
-    pub(crate) fn targets(&self) -> Vec<String> {
+    /// Returns the same as `METHOD target`.
+    #[must_use]
+    pub fn targets(&self) -> Vec<String> {
         let calls = self.calls();
         calls
             .iter()

@@ -1,30 +1,45 @@
-//! Running tests without the usual harness; other crates whose test programs have a `main` of their
-//! own include this file.
+//! Running tests without the usual harness, in test programs that have a `main` of their own.
+//!
+//! ```no_run
+//! use lamina_testkit::harness::Outcome;
+//! use lamina_testkit::harness::Test;
+//!
+//! fn addition() -> Outcome {
+//!     assert_eq!(1 + 1, 2);
+//!     Outcome::Passed
+//! }
+//!
+//! lamina_testkit::harness::run(&[Test::new("addition", addition)]);
+//! ```
 
 use std::panic::catch_unwind;
 use std::process::exit;
 use std::time::Instant;
 
 /// A named test.
-pub(crate) struct Test {
+pub struct Test {
     name: &'static str,
     body: fn() -> Outcome,
 }
 
 /// What a test ends with unless it panics.
-pub(crate) enum Outcome {
+pub enum Outcome {
+    /// It found what it should.
     Passed,
+    /// It cannot run here, for this reason.
     Skipped(String),
 }
 
 impl Test {
-    pub(crate) const fn new(name: &'static str, body: fn() -> Outcome) -> Self {
+    /// Names a test. It fails by panicking.
+    pub const fn new(name: &'static str, body: fn() -> Outcome) -> Self {
         Self { name, body }
     }
 }
 
-/// Runs the tests whose names contain one of the arguments, all without arguments.
-pub(crate) fn run(tests: &[Test]) {
+/// Runs the tests whose names contain one of the arguments, all without arguments. With `--list` they
+/// are only named. Ends the process with code 101 if one failed.
+pub fn run(tests: &[Test]) {
     let filters: Vec<String> = std::env::args()
         .skip(1)
         .filter(|a| !a.starts_with('-'))
@@ -59,7 +74,8 @@ pub(crate) fn run(tests: &[Test]) {
     }
 }
 
+/// Prints a line of the test program's output.
 #[expect(clippy::print_stdout, reason = "the output of a test program")]
-pub(crate) fn say(line: &str) {
+pub fn say(line: &str) {
     println!("{line}");
 }

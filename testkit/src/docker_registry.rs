@@ -2,21 +2,25 @@
 
 use std::io::BufRead;
 use std::io::BufReader;
+use std::path::Path;
 use std::process::Child;
 use std::process::Command;
 use std::process::Stdio;
 
+use crate::skipped;
+
 /// A running registry; ends with this value.
-pub(crate) struct DockerRegistry {
+pub struct DockerRegistry {
     child: Child,
     /// Host and port.
-    pub(crate) host: String,
+    pub host: String,
     _dir: tempfile::TempDir,
 }
 
 /// Whom the registry lets in.
 #[derive(Clone, Copy)]
-pub(crate) enum Users<'a> {
+pub enum Users<'a> {
+    /// Whoever comes.
     Everyone,
     /// Name and password.
     One(&'a str, &'a str),
@@ -24,27 +28,22 @@ pub(crate) enum Users<'a> {
 
 impl DockerRegistry {
     /// Starts one; `None`, having said why, if this machine has none.
-    pub(crate) fn start(users: Users<'_>) -> Option<Self> {
+    #[must_use]
+    pub fn start(users: Users<'_>) -> Option<Self> {
+        Self::try_start(users)
+            .map_err(|reason| skipped(&reason))
+            .ok()
+    }
+
+    /// Starts one.
+    ///
+    /// # Errors
+    /// What this machine lacks.
+    pub fn try_start(users: Users<'_>) -> Result<Self, String> {
         let dir = tempfile::tempdir().expect("a folder");
         let auth = match users {
             Users::Everyone => String::new(),
-            Users::One(name, password) => {
-                let file = dir.path().join("htpasswd");
-                let made = Command::new("htpasswd")
-                    .args(["-Bbc"])
-                    .arg(&file)
-                    .args([name, password])
-                    .stderr(Stdio::null())
-                    .status();
-                if !made.is_ok_and(|status| status.success()) {
-                    skipped("htpasswd is not installed");
-                    return None;
-                }
-                format!(
-                    "auth:\n  htpasswd:\n    realm: test\n    path: {}\n",
-                    file.display()
-                )
-            }
+            Users::One(name, password) => authentication(dir.path(), name, password)?,
         };
         let config = dir.path().join("config.yml");
         let text = format!(
@@ -53,20 +52,9 @@ impl DockerRegistry {
             dir.path().join("data").display()
         );
         std::fs::write(&config, text).expect("written");
-        let mut child = match ["docker-registry", "registry"].iter().find_map(|program| {
-            let mut command = Command::new(program);
-            command.arg("serve").arg(&config);
-            command.stdout(Stdio::null()).stderr(Stdio::piped());
-            command.spawn().ok()
-        }) {
-            Some(child) => child,
-            None => {
-                skipped("docker-registry is not installed");
-                return None;
-            }
-        };
+        let mut child = serve(&config)?;
         let host = listening_host(&mut child);
-        Some(Self {
+        Ok(Self {
             child,
             host,
             _dir: dir,
@@ -74,13 +62,33 @@ impl DockerRegistry {
     }
 }
 
-/// Says why a test is not run.
-#[expect(
-    clippy::print_stdout,
-    reason = "this is how tests report what was skipped"
-)]
-pub(crate) fn skipped(reason: &str) {
-    println!("skipped: {reason}");
+/// Writes the file of users; returns the part of the configuration that names it.
+fn authentication(dir: &Path, name: &str, password: &str) -> Result<String, String> {
+    let file = dir.join("htpasswd");
+    let made = Command::new("htpasswd")
+        .args(["-Bbc"])
+        .arg(&file)
+        .args([name, password])
+        .stderr(Stdio::null())
+        .status();
+    if !made.is_ok_and(|status| status.success()) {
+        return Err("htpasswd is not installed".to_owned());
+    }
+    let file = file.display();
+    Ok(format!(
+        "auth:\n  htpasswd:\n    realm: test\n    path: {file}\n"
+    ))
+}
+
+fn serve(config: &Path) -> Result<Child, String> {
+    let start = |program: &str| {
+        let mut command = Command::new(program);
+        command.arg("serve").arg(config);
+        command.stdout(Stdio::null()).stderr(Stdio::piped());
+        command.spawn().ok()
+    };
+    let started = ["docker-registry", "registry"].into_iter().find_map(start);
+    started.ok_or_else(|| "docker-registry is not installed".to_owned())
 }
 
 /// Waits for the line in which the registry says where it listens, and reads on in a thread.

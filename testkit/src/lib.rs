@@ -1,0 +1,21 @@
+//! What the tests of several crates need. Only tests depend on this crate.
+//!
+//! | module | for tests that |
+//! |---|---|
+//! | [`harness`] | run in a program with a `main` of its own, since that is also a step's sandbox |
+//! | [`server`] | decide what an HTTP server answers |
+//! | [`docker_registry`] | speak to a real registry |
+#![deny(unsafe_code)]
+
+pub mod docker_registry;
+pub mod harness;
+pub mod server;
+
+/// Reports why a test, or a part of one, is not run.
+#[expect(
+    clippy::print_stdout,
+    reason = "this is how tests report what was skipped"
+)]
+pub fn skipped(reason: &str) {
+    println!("skipped: {reason}");
+}
