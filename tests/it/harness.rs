@@ -369,3 +369,12 @@ pub(crate) fn for_every_user<T>(start: impl Fn(User) -> Result<T, String>, test:
         }
     }
 }
+
+/// Sends a signal to a process, and does not wait.
+#[track_caller]
+pub(crate) fn signal(process: &Child, name: &str) {
+    let status = Command::new("kill")
+        .args(["-s", name, &process.id().to_string()])
+        .status();
+    assert!(status.expect("kill runs").success(), "no process");
+}

@@ -1,13 +1,12 @@
 //! Builds that are stopped: by Ctrl-C, by SIGTERM and by `kill -9` at random moments.
 
-use std::process::Child;
-use std::process::Command;
 use std::time::Duration;
 use std::time::Instant;
 
 use crate::harness::Lamina;
 use crate::harness::User;
 use crate::harness::for_every_user;
+use crate::harness::signal;
 use crate::harness::skip;
 use crate::leftovers::processes_with;
 use crate::waiting::wait_for_line;
@@ -16,13 +15,6 @@ use crate::waiting::wait_until;
 /// Moments at which a build is killed; bounded by [`KILL_BUDGET`] as well.
 const KILLS: u32 = 100;
 const KILL_BUDGET: Duration = Duration::from_secs(60);
-
-fn signal(child: &Child, name: &str) {
-    let status = Command::new("kill")
-        .args(["-s", name, &child.id().to_string()])
-        .status();
-    assert!(status.expect("kill runs").success());
-}
 
 #[test]
 fn ctrl_c_stops_everything() {

@@ -1,7 +1,6 @@
 //! The recorded cases of the Dockerfile language: what goes in, and what BuildKit made of it.
 //!
-//! The format is described in `tests/goldens/dockerfile/README.md`. Other test crates include this
-//! file with `#[path]`.
+//! The format is described in `tests/goldens/dockerfile/README.md`.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -14,7 +13,7 @@ use serde_json::Value;
 #[derive(Clone, Debug, Deserialize)]
 #[expect(
     dead_code,
-    reason = "each test crate that includes this file reads some of the members"
+    reason = "what whole builds give is compared in the workspace's tests"
 )]
 pub(crate) struct Case {
     pub(crate) name: String,
@@ -43,7 +42,7 @@ pub(crate) struct Case {
 #[derive(Clone, Debug, Deserialize)]
 #[expect(
     dead_code,
-    reason = "each test crate that includes this file reads some of the members"
+    reason = "what whole builds give is compared in the workspace's tests"
 )]
 pub(crate) struct CaseFile {
     /// A slash at the end makes it a directory.
@@ -60,7 +59,7 @@ pub(crate) struct CaseFile {
 #[derive(Clone, Debug, Deserialize)]
 #[expect(
     dead_code,
-    reason = "each test crate that includes this file reads some of the members"
+    reason = "what whole builds give is compared in the workspace's tests"
 )]
 pub(crate) struct CaseResult {
     pub(crate) config: Value,

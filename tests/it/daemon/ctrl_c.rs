@@ -1,7 +1,6 @@
 //! Ctrl-C in a command whose build is in a daemon (rows CLI-01, SES-08).
 
 use std::fs;
-use std::process::Child;
 use std::process::Command;
 use std::process::Stdio;
 use std::time::Duration;
@@ -9,18 +8,12 @@ use std::time::Instant;
 
 use super::rig::daemon_of_root;
 use crate::harness::report;
+use crate::harness::signal;
 use crate::leftovers::processes_with;
 use crate::waiting::wait_until;
 
 /// How soon the command ends after Ctrl-C; it gives up waiting for the daemon before that.
 const PROMPT: Duration = Duration::from_secs(5);
-
-fn interrupt(child: &Child) {
-    let status = Command::new("kill")
-        .args(["-s", "INT", &child.id().to_string()])
-        .status();
-    assert!(status.expect("kill runs").success());
-}
 
 /// Presses Ctrl-C once the progress says `text`, and checks that the command ends soon.
 fn interrupt_at(text: &str, mut command: Command) {
@@ -33,7 +26,7 @@ fn interrupt_at(text: &str, mut command: Command) {
         said().contains(text)
     });
     let asked = Instant::now();
-    interrupt(&child);
+    signal(&child, "INT");
     wait_until("the command ends", || {
         child.try_wait().expect("a status").is_some()
     });

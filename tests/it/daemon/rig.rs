@@ -187,15 +187,14 @@ impl Daemon {
     /// Checks that a process that was asked to end does so in time and leaves nothing.
     #[track_caller]
     pub(super) fn ended(&mut self) {
-        let process = self.process.take().expect("it was running");
+        let mut process = self.process.take().expect("it was running");
         let begin = Instant::now();
-        let mut process = process;
         let status = loop {
             if let Some(status) = process.try_wait().expect("a status") {
                 break status;
             }
             if begin.elapsed() > STOP {
-                self.signal(&process, "KILL");
+                harness::signal(&process, "KILL");
                 panic!("the daemon does not stop: {}", self.log());
             }
             std::thread::sleep(Duration::from_millis(10));
@@ -207,28 +206,20 @@ impl Daemon {
     /// Kills the process as nobody should.
     pub(super) fn kill(&mut self) {
         if let Some(mut process) = self.process.take() {
-            self.signal(&process, "KILL");
+            harness::signal(&process, "KILL");
             process.wait().expect("a status");
         }
     }
 
     /// Sends a signal to the process, and does not wait.
     pub(super) fn send(&self, signal: &str) {
-        self.signal(self.process.as_ref().expect("it runs"), signal);
+        harness::signal(self.process.as_ref().expect("it runs"), signal);
     }
 
     /// Waits for the end of a process that was asked to, and returns its exit code.
     pub(super) fn exit_code(&mut self) -> Option<i32> {
         let mut process = self.process.take().expect("it was running");
         process.wait().expect("a status").code()
-    }
-
-    /// The process may be behind `unshare` and `sh`, which become it by exec.
-    fn signal(&self, process: &Child, name: &str) {
-        let status = Command::new("kill")
-            .args([&format!("-{name}"), &process.id().to_string()])
-            .status();
-        assert!(status.expect("kill runs").success(), "no process");
     }
 
     /// Runs `docker-buildx` with this daemon as its builder.

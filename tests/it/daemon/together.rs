@@ -1,12 +1,12 @@
 //! Several clients at once, and clients that misbehave (rows ACC-07, ACC-08, SES-08).
 
-use std::process::Stdio;
 use std::time::Duration;
-use std::time::Instant;
 
 use super::rig::daemon_of_root;
 use crate::harness::Lamina;
+use crate::leftovers::processes_with;
 use crate::waiting::wait_for_line;
+use crate::waiting::wait_until;
 
 /// A step that two clients share: it notes that it runs, says so, and ends when a file appears in a
 /// cache mount.
@@ -54,26 +54,9 @@ fn a_killed_client_takes_its_step_with_it() {
     wait_for_line(&mut client, is_ready);
     client.kill().expect("killed");
     client.wait().expect("a status");
-    let begin = Instant::now();
-    while running(&marker) {
-        assert!(
-            begin.elapsed() < Duration::from_secs(10),
-            "the step goes on"
-        );
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    wait_until("the step ends", || processes_with(&marker).is_empty());
     daemon.build("FROM base\nRUN true\n", &[]).ok();
     daemon.stop();
-}
-
-/// Says whether some process sleeps for that long.
-fn running(marker: &str) -> bool {
-    let pattern = format!("sleep {marker}");
-    let found = std::process::Command::new("pgrep")
-        .args(["-f", "-x", &pattern])
-        .stdout(Stdio::null())
-        .status();
-    found.expect("pgrep runs").success()
 }
 
 #[test]
