@@ -9,7 +9,7 @@ use lamina_session::LocalSessionBuilder;
 use lamina_types::IoContext as _;
 
 use crate::args::BuildArgs;
-use crate::args::ResultArgs;
+use crate::args::BuildOptions;
 use crate::caches::Caches;
 use crate::context::Context;
 use crate::error::CliError;
@@ -49,7 +49,7 @@ pub(crate) fn frontend_options(args: &BuildArgs) -> Result<BTreeMap<String, Stri
             options.insert(key.to_owned(), value.clone());
         }
     }
-    if args.common.results.no_cache {
+    if args.common.options.no_cache {
         options.insert("no-cache".to_owned(), String::new());
     }
     Ok(options)
@@ -72,8 +72,7 @@ pub(crate) fn session(
     context: &Context,
     outputs: &[Output],
     caches: &Caches,
-    args: &ResultArgs,
-    agents: &[String],
+    options: &BuildOptions,
 ) -> Result<LocalSession, CliError> {
     let mut builder = LocalSession::builder();
     for (name, dir) in &context.locals {
@@ -82,10 +81,10 @@ pub(crate) fn session(
     for (name, dir) in &context.layouts {
         builder = builder.oci_layout(name, dir);
     }
-    for text in &args.secret {
+    for text in &options.secret {
         builder = add_secret(builder, text)?;
     }
-    for text in agents {
+    for text in &options.ssh {
         let (name, socket) = ssh::parse(text)?;
         builder = builder.ssh_agent(name, socket);
     }

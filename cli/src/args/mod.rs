@@ -156,6 +156,12 @@ pub(crate) struct EngineArgs {
 #[derive(Debug, Default, Args)]
 #[command(next_help_heading = "Build")]
 pub(crate) struct BuildOptions {
+    /// Run every step anew
+    #[arg(long)]
+    pub(crate) no_cache: bool,
+    /// Secret for steps: id=NAME[,src=FILE|,env=VARIABLE]
+    #[arg(long, value_name = "SECRET")]
+    pub(crate) secret: Vec<String>,
     /// Grant a privilege to the build: network.host, security.insecure
     #[arg(long, value_name = "ENTITLEMENT")]
     pub(crate) allow: Vec<String>,
@@ -214,12 +220,6 @@ pub(crate) struct ResultArgs {
     /// How progress is shown
     #[arg(long, value_enum, default_value = "auto", env = "BUILDKIT_PROGRESS")]
     pub(crate) progress: Mode,
-    /// Run every step anew
-    #[arg(long)]
-    pub(crate) no_cache: bool,
-    /// Secret for steps: id=NAME[,src=FILE|,env=VARIABLE]
-    #[arg(long, value_name = "SECRET")]
-    pub(crate) secret: Vec<String>,
 }
 
 /// What all builds take, whatever they are made of.

@@ -69,7 +69,7 @@ impl Job {
     pub(super) fn of_solve(args: &SolveArgs) -> Result<Self, CliError> {
         let context = Context::of_locals(&args.local)?;
         let mut definition = definition::from_stdin()?;
-        if args.common.results.no_cache {
+        if args.common.options.no_cache {
             definition::ignore_cache(&mut definition);
         }
         let source = BuildSource::Definition(definition);
@@ -90,14 +90,14 @@ impl Job {
             .as_deref()
             .map(policy::read)
             .transpose()?;
-        let session = options::session(&context, &outputs, &caches, results, &options.ssh)?;
+        let session = options::session(&context, &outputs, &caches, options)?;
         Ok(Self {
             source,
             outputs,
             caches,
             policy,
             allow: options.allow.clone(),
-            no_cache: results.no_cache,
+            no_cache: options.no_cache,
             session: Arc::new(session),
             _context: context,
         })
