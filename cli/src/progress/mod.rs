@@ -5,6 +5,7 @@
 //! `plain` as lines, `tty` as a live picture, `rawjson` for programs, `quiet` as nothing. After a
 //! failure [`report`] prints the failed step's log and the excerpt of the user's file.
 
+mod hint;
 mod model;
 mod plain;
 mod rawjson;

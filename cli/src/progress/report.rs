@@ -1,8 +1,10 @@
-//! What is printed after a failure: the step's log, the marked lines of the user's file, the error.
+//! What is printed after a failure: the step's log, the marked lines of the user's file, the error,
+//! and what to do about it.
 
 use lamina_llb::BuildError;
 use lamina_llb::SourceExcerpt;
 
+use super::hint::hint;
 use super::model::Step;
 use super::model::Steps;
 use crate::visible::visible_lines;
@@ -29,6 +31,9 @@ pub(crate) fn report_failure(error: &BuildError, steps: &Steps) -> String {
         "failed to solve: "
     };
     line(&mut text, &format!("ERROR: {prefix}{message}"));
+    if let Some(hint) = hint(message) {
+        line(&mut text, &format!("hint: {hint}"));
+    }
     text
 }
 
@@ -131,6 +136,14 @@ mod tests {
         let expected = "Dockerfile:2\n--------------------\n   1 |     FROM a\n   2 | >>> RUN b\n   \
                         3 |     RUN c\n   4 |     RUN d\n   5 |     RUN e\n--------------------\n\
                         ERROR: failed to solve: it broke\n";
+        assert_eq!(report_failure(&error, &Steps::default()), expected);
+    }
+
+    #[test]
+    fn the_last_line_may_say_what_to_do() {
+        let error = BuildError::new("secret token: not found");
+        let expected = "ERROR: failed to solve: secret token: not found\n\
+                        hint: --secret id=token,src=FILE gives it\n";
         assert_eq!(report_failure(&error, &Steps::default()), expected);
     }
 
