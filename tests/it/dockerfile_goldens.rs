@@ -32,8 +32,13 @@ use crate::harness::User;
 use crate::harness::skip;
 use crate::scratch::scratch;
 
-/// Cases in a hundred that must agree.
-const BAR: usize = 96;
+/// Cases that do not agree: all but the first in the words of their errors only.
+const DIFFERENT: [&str; 4] = [
+    "copy/parents-dot",
+    "copy/wild-bad-pattern",
+    "add/tar-symlink-then-file",
+    "options/dockerfile-missing",
+];
 
 const CASES: &str = concat!(
     env!("CARGO_MANIFEST_DIR"),
@@ -495,13 +500,19 @@ fn dockerfiles_give_what_they_give_with_buildkit() {
     runtime.block_on(async {
         let bench = Bench::new(dir.path(), base).await;
         let mut scores: BTreeMap<String, (usize, usize)> = BTreeMap::new();
+        let mut surprises = Vec::new();
         for case in cases() {
             let name = case["name"].as_str().expect("a name");
             let score = scores.entry(case["group"].to_string()).or_default();
             score.1 += 1;
             match bench.check(&case).await {
                 Ok(()) => score.0 += 1,
-                Err(reason) => println!("differs: {name}: {reason}"),
+                Err(reason) => {
+                    println!("differs: {name}: {reason}");
+                    if !DIFFERENT.contains(&name) {
+                        surprises.push(name.to_owned());
+                    }
+                }
             }
         }
         let (good, all) = scores
@@ -511,6 +522,6 @@ fn dockerfiles_give_what_they_give_with_buildkit() {
             println!("{group}: {good} of {all}");
         }
         println!("Dockerfiles: {good} of {all} agree");
-        assert!(good * 100 >= all * BAR, "{good} of {all} agree");
+        assert_eq!(surprises, [""; 0]);
     });
 }
