@@ -17,6 +17,7 @@ mod work;
 use std::io::Read as _;
 use std::io::Write as _;
 use std::path::Path;
+use std::time::Duration;
 
 use lamina_snapshotter::Backend;
 use lamina_snapshotter::LayerStack;
@@ -85,21 +86,34 @@ fn hold(backend: Backend, store: &Path, place: &Path, command: &[&str]) -> Outco
 /// How often everything is measured; the best time counts, since other work only adds to times.
 const ROUNDS: usize = 3;
 
-/// Measures all subjects in turn, so that whatever else the machine does meets all of them.
+/// Measures all subjects in turn, so that whatever else the machine does meets all of them, and prints
+/// each row when it is known.
 fn bench(folder: &Path) -> Outcome<()> {
-    let input = work::Input::make(&folder.join("input"))?;
-    let mut table = table::Table::default();
-    for _ in 0..ROUNDS {
-        for subject in Subject::all() {
-            let home = folder.join(subject.name());
-            match work::measure(&subject, &home, &input) {
-                Ok(times) => table.add(subject.name(), times),
-                Err(error) => println(&format!("{}: skipped: {error}", subject.name()))?,
-            }
-            std::fs::remove_dir_all(&home).ok();
+    let input = work::Input::make(folder)?;
+    let mut subjects = Vec::new();
+    for subject in Subject::all() {
+        match subject.probe(&input, folder) {
+            Ok(()) => subjects.push(subject),
+            Err(error) => println(&format!("{}: skipped: {error}", subject.name()))?,
         }
     }
-    println(&table.render())
+    let names: Vec<&str> = subjects.iter().map(Subject::name).collect();
+    println(&table::heading(&names))?;
+    for group in work::GROUPS {
+        let mut best = vec![vec![Duration::MAX; subjects.len()]; group.len()];
+        for _ in 0..ROUNDS {
+            for (column, subject) in subjects.iter().enumerate() {
+                let times = work::measure(subject, group, &input, folder)?;
+                for (row, time) in best.iter_mut().zip(times) {
+                    row[column] = time.min(row[column]);
+                }
+            }
+        }
+        for ((name, _), times) in group.iter().zip(&best) {
+            println(&table::row(name, times))?;
+        }
+    }
+    Ok(())
 }
 
 fn println(text: &str) -> Outcome<()> {

@@ -28,63 +28,69 @@ const CHUNK_BYTES: usize = 1 << 20;
 const PAGE_BYTES: usize = 4 << 10;
 const PAGES: usize = 20_000;
 
-/// Times by row, in the order of the rows.
-pub(crate) type Times = Vec<(&'static str, Duration)>;
-
-/// What is put into the lower layer, made once.
+/// What all subjects work on, made once.
 pub(crate) struct Input {
     /// Many small files, packed.
     tar: PathBuf,
+    pub(crate) store: SnapshotStore,
+    /// The files, a git repository of some of them, and a large file.
+    pub(crate) stack: LayerStack,
 }
 
 impl Input {
     /// Makes the input in `folder`.
     pub(crate) fn make(folder: &Path) -> Outcome<Self> {
-        let files = folder.join("files");
-        let mut random = Random::new(1);
-        let text: Vec<u8> = (0..8192).map(|_| random.next() as u8).collect();
-        for index in 0..FILES {
-            let parent = files.join((index / FILES_PER_FOLDER).to_string());
-            if index % FILES_PER_FOLDER == 0 {
-                std::fs::create_dir_all(&parent)?;
-            }
-            let size = 200 + index % 7800;
-            std::fs::write(parent.join(index.to_string()), &text[..size])?;
-        }
-        let tar = folder.join("files.tar");
-        run(Command::new("tar")
-            .arg("-cf")
-            .arg(&tar)
-            .arg("-C")
-            .arg(folder)
-            .arg("files"))?;
-        std::fs::remove_dir_all(&files)?;
-        Ok(Self { tar })
+        let tar = pack(folder)?;
+        let store = open_store(&folder.join("layers"))?;
+        let stack = layer(&tar, &store)?;
+        Ok(Self { tar, store, stack })
     }
+}
 
-    /// Makes the layer that all subjects work on: the files, a git repository of some of them, and a
-    /// large file.
-    fn layer(&self, store: &SnapshotStore) -> Outcome<LayerStack> {
-        let active = store.prepare(&LayerStack::empty())?;
-        // A path for other programs too.
-        let (process, number) = (std::process::id(), active.upper_dir().as_raw_fd());
-        let root = PathBuf::from(format!("/proc/{process}/fd/{number}"));
-        unpack(&self.tar, &root)?;
-        let repository = root.join("repository");
-        std::fs::create_dir(&repository)?;
-        for folder in 0..100 {
-            let from = root.join(format!("files/{folder}"));
-            run(Command::new("cp").arg("-a").arg(from).arg(&repository))?;
+/// Packs many small files in `folder`.
+fn pack(folder: &Path) -> Outcome<PathBuf> {
+    let files = folder.join("files");
+    let mut random = Random::new(1);
+    let text: Vec<u8> = (0..8192).map(|_| random.next() as u8).collect();
+    for index in 0..FILES {
+        let parent = files.join((index / FILES_PER_FOLDER).to_string());
+        if index % FILES_PER_FOLDER == 0 {
+            std::fs::create_dir_all(&parent)?;
         }
-        git(&repository, &["init", "-q"])?;
-        git(&repository, &["add", "-A"])?;
-        let mut large = File::create_new(root.join("large"))?;
-        let chunk = vec![7; CHUNK_BYTES];
-        for _ in 0..LARGE_BYTES / CHUNK_BYTES {
-            large.write_all(&chunk)?;
-        }
-        Ok(LayerStack::new([active.commit(&CancelToken::new())?]))
+        let size = 200 + index % 7800;
+        std::fs::write(parent.join(index.to_string()), &text[..size])?;
     }
+    let tar = folder.join("files.tar");
+    run(Command::new("tar")
+        .arg("-cf")
+        .arg(&tar)
+        .arg("-C")
+        .arg(folder)
+        .arg("files"))?;
+    std::fs::remove_dir_all(&files)?;
+    Ok(tar)
+}
+
+fn layer(tar: &Path, store: &SnapshotStore) -> Outcome<LayerStack> {
+    let active = store.prepare(&LayerStack::empty())?;
+    // A path for other programs too.
+    let (process, number) = (std::process::id(), active.upper_dir().as_raw_fd());
+    let root = PathBuf::from(format!("/proc/{process}/fd/{number}"));
+    unpack(tar, &root)?;
+    let repository = root.join("repository");
+    std::fs::create_dir(&repository)?;
+    for folder in 0..100 {
+        let from = root.join(format!("files/{folder}"));
+        run(Command::new("cp").arg("-a").arg(from).arg(&repository))?;
+    }
+    git(&repository, &["init", "-q"])?;
+    git(&repository, &["add", "-A"])?;
+    let mut large = File::create_new(root.join("large"))?;
+    let chunk = vec![7; CHUNK_BYTES];
+    for _ in 0..LARGE_BYTES / CHUNK_BYTES {
+        large.write_all(&chunk)?;
+    }
+    Ok(LayerStack::new([active.commit(&CancelToken::new())?]))
 }
 
 fn run(command: &mut Command) -> Outcome<()> {
@@ -108,31 +114,32 @@ fn git(repository: &Path, arguments: &[&str]) -> Outcome<()> {
     run(command.args(arguments))
 }
 
-/// Mounts by `subject` below `home` and does everything once.
-pub(crate) fn measure(subject: &Subject, home: &Path, input: &Input) -> Outcome<Times> {
-    let store = open_store(&home.join("layers"))?;
-    let stack = input.layer(&store)?;
-    let mut times = Times::new();
-    // What is cached by one piece of work must not help another: each group has a fresh mount.
-    for group in GROUPS {
-        let mounted = subject.mount(&store, &stack, home)?;
-        for (row, work) in *group {
-            let begin = Instant::now();
-            work(mounted.place(), input)?;
-            times.push((row, begin.elapsed()));
-        }
-        drop(mounted.end()?);
-        // Of subjects that are not ours.
-        for name in ["upper", "work"] {
-            std::fs::remove_dir_all(home.join(name)).ok();
-        }
+/// Mounts by `subject` in `folder`, does what `group` says and returns the time of each.
+///
+/// What is cached by one piece of work must not help another: each group has a fresh mount.
+pub(crate) fn measure(
+    subject: &Subject,
+    group: Group,
+    input: &Input,
+    folder: &Path,
+) -> Outcome<Vec<Duration>> {
+    let mounted = subject.mount(input, &folder.join(subject.name()))?;
+    let mut times = Vec::new();
+    for (_, work) in group {
+        let begin = Instant::now();
+        work(mounted.place(), input)?;
+        times.push(begin.elapsed());
     }
+    mounted.end()?;
     Ok(times)
 }
 
 type Work = fn(&Path, &Input) -> Outcome<()>;
 
-const GROUPS: &[&[(&str, Work)]] = &[
+/// Rows that are measured on one mount, one after the other.
+pub(crate) type Group = &'static [(&'static str, Work)];
+
+pub(crate) const GROUPS: &[Group] = &[
     &[
         ("untar of 50,000 small files", |at, input| {
             std::fs::create_dir(at.join("new"))?;
