@@ -15,6 +15,16 @@ pub(super) struct Caller {
 }
 
 impl Caller {
+    /// Says whether the process may leave marks of the group `gid` on its files: as one of its members,
+    /// or as root.
+    pub(super) fn is_in_group(&self, gid: u32) -> bool {
+        self.uid == 0 || self.gid == gid || self.status().is_ok_and(|text| lists(&text, gid))
+    }
+
+    fn status(&self) -> std::io::Result<String> {
+        std::fs::read_to_string(format!("/proc/{}/status", self.pid))
+    }
+
     /// Fails with `EINTR` if the process is to die, so that nobody waits for what is being done.
     ///
     /// The library answers the kernel's interrupts itself, so this looks at the process.
@@ -23,12 +33,19 @@ impl Caller {
         if self.pid == 0 {
             return Ok(());
         }
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid));
-        match status.is_ok_and(|status| is_killed(&status)) {
+        match self.status().is_ok_and(|status| is_killed(&status)) {
             true => Err(Errno::INTR),
             false => Ok(()),
         }
     }
+}
+
+/// Reads the supplementary groups.
+fn lists(status: &str, gid: u32) -> bool {
+    let mut lines = status.lines();
+    let groups = lines.find_map(|line| line.strip_prefix("Groups:"));
+    let mut groups = groups.into_iter().flat_map(str::split_ascii_whitespace);
+    groups.any(|group| group.parse() == Ok(gid))
 }
 
 /// Reads the masks of pending signals.
@@ -45,6 +62,18 @@ fn is_killed(status: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn groups_are_whole_numbers() {
+        for (status, expected) in [
+            ("Gid:\t7\t7\t7\t7\nGroups:\t4 70 100 \n", false),
+            ("Groups:\t4 7 100 \n", true),
+            ("Groups:\t \n", false),
+            ("", false),
+        ] {
+            assert_eq!(lists(status, 7), expected, "{status:?}");
+        }
+    }
 
     #[test]
     fn only_a_pending_kill_counts() {

@@ -4,6 +4,7 @@ use fuser::InitFlags;
 use fuser::KernelConfig;
 
 use super::overlay::Overlay;
+use crate::Owners;
 
 /// The most bytes of one request for data.
 const REQUEST_BYTES: u32 = 1 << 20;
@@ -12,10 +13,11 @@ const REQUEST_BYTES: u32 = 1 << 20;
 const BACKGROUND: u16 = 64;
 
 /// Wanted of every kernel that has it.
-const WANTED: [InitFlags; 10] = [
+const WANTED: [InitFlags; 11] = [
     InitFlags::FUSE_ASYNC_DIO,
     InitFlags::FUSE_ATOMIC_O_TRUNC,
     InitFlags::FUSE_CACHE_SYMLINKS,
+    InitFlags::FUSE_DONT_MASK,
     InitFlags::FUSE_DO_READDIRPLUS,
     InitFlags::FUSE_HANDLE_KILLPRIV_V2,
     InitFlags::FUSE_MAX_PAGES,
@@ -29,6 +31,10 @@ const WANTED: [InitFlags; 10] = [
 pub(super) fn negotiate(overlay: &Overlay, config: &mut KernelConfig) {
     for flag in WANTED {
         offer(config, flag);
+    }
+    // With stored owners nobody is refused anything, and attributes of the system cannot be set.
+    if overlay.format.owners == Owners::Real {
+        offer(config, InitFlags::FUSE_POSIX_ACL);
     }
     // One or the other: with both, the kernel leaves passthrough out.
     if may_pass_through() && offer(config, InitFlags::FUSE_PASSTHROUGH) {

@@ -10,6 +10,7 @@ use rustix::fs::Uid;
 use rustix::io::Result;
 
 use super::names::NewEntry;
+use super::node::Node;
 use super::overlay::Overlay;
 use super::overlay::Writable;
 use crate::Owners;
@@ -23,23 +24,31 @@ const PASSES_GROUP_ON: u32 = 0o2000;
 
 /// What is needed to make one entry.
 pub(super) struct Maker<'a> {
+    /// The permissions count unless the directory passes an ACL on.
     pub(super) wanted: New,
     owners: Owners,
+    passes_acl_on: bool,
     above: &'a OwnedFd,
     writable: &'a Writable,
 }
 
 impl Overlay {
-    /// Prepares for making an entry in the directory `above`.
+    /// Prepares for making an entry in `parent`, of which `above` is the upper's part.
     pub(super) fn maker<'a>(
         &self,
+        parent: &Node,
         above: &'a OwnedFd,
         kind: FileKind,
         new: NewEntry,
         writable: &'a Writable,
     ) -> Result<Maker<'a>> {
         let owners = self.format.owners;
-        let mut wanted = New::plain(kind, new.mode, (new.caller.uid, new.caller.gid));
+        let passes_acl_on = self.passes_acl_on(parent, above)?;
+        let mode = match passes_acl_on {
+            true => new.mode,
+            false => new.masked_mode(),
+        };
+        let mut wanted = New::plain(kind, mode, (new.caller.uid, new.caller.gid));
         if owners == Owners::Stored
             && let Some(group) = owners.inherited_group(above)?
         {
@@ -51,6 +60,7 @@ impl Overlay {
         Ok(Maker {
             wanted,
             owners,
+            passes_acl_on,
             above,
             writable,
         })
@@ -82,6 +92,11 @@ impl Maker<'_> {
     }
 
     fn finish_real(&self, fd: &OwnedFd) -> Result<()> {
+        let mode = match self.passes_acl_on {
+            // What the host made of it by the ACL.
+            true => fdio::stat_fd(fd)?.permissions(),
+            false => self.wanted.permissions,
+        };
         let mut chowned = false;
         if self.writable.owner != self.wanted.owner {
             let (uid, gid) = self.wanted.owner;
@@ -92,8 +107,8 @@ impl Maker<'_> {
             rustix::fs::chownat(fd, "", uid, gid, AtFlags::EMPTY_PATH)?;
             chowned = true;
         }
-        let mode = self.wanted.permissions;
-        let lost = mode & self.writable.umask != 0 || chowned && mode & 0o6000 != 0;
+        let masked = !self.passes_acl_on && mode & self.writable.umask != 0;
+        let lost = masked || chowned && mode & 0o6000 != 0;
         match self.wanted.kind {
             FileKind::Symlink => Ok(()),
             FileKind::Directory if lost => {

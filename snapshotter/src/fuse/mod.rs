@@ -10,7 +10,7 @@
 //! | module | what it does |
 //! |---|---|
 //! | `session` | turns requests into calls and results into replies; a panic is `EIO` for one request |
-//! | `names`, `rename`, `attr`, `xattr`, `open`, `dir` | what requests ask for, one family each |
+//! | `names`, `rename`, `attr`, `xattr`, `acl`, `open`, `dir` | what requests ask for, one family each |
 //! | `copy_up`, `copy_tree` | bring files and whole directories into the upper |
 //! | `overlay` | the view: finds nodes and where they are kept |
 //! | `table`, `node`, `numbers` | what the kernel holds, by inode number |
@@ -19,6 +19,7 @@
 //! listings and pages for as long as it likes: what it knows is never asked again. Locks of files stay
 //! in the kernel as well. Nothing is flushed: an active layer does not outlive a crash of the machine.
 
+mod acl;
 mod attr;
 mod caller;
 mod copy_tree;

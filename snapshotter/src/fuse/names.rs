@@ -45,7 +45,10 @@ pub(super) struct NewName<'a> {
 /// What is wanted of a new entry.
 #[derive(Clone, Copy)]
 pub(super) struct NewEntry {
+    /// As the program asks for it.
     pub(super) mode: u32,
+    /// Permissions that the program takes away from what it makes.
+    pub(super) umask: u32,
     pub(super) caller: Caller,
 }
 
@@ -64,7 +67,7 @@ impl Overlay {
         let change = self.change()?;
         let above = self.ensure_upper(at.parent, change.writable)?;
         let _busy = at.parent.lock_busy();
-        let maker = self.maker(&above, FileKind::File, new, change.writable)?;
+        let maker = self.maker(at.parent, &above, FileKind::File, new, change.writable)?;
         let (fd, _) = make(&above, at.name, |to| {
             rustix::fs::openat(to.dir, to.name, flags, maker.host_mode())
         })?;
@@ -80,7 +83,7 @@ impl Overlay {
         let change = self.change()?;
         let above = self.ensure_upper(at.parent, change.writable)?;
         let _busy = at.parent.lock_busy();
-        let maker = self.maker(&above, FileKind::Directory, new, change.writable)?;
+        let maker = self.maker(at.parent, &above, FileKind::Directory, new, change.writable)?;
         let ((), replaced) = make(&above, at.name, |to| {
             rustix::fs::mkdirat(to.dir, to.name, maker.host_mode())
         })?;
@@ -111,6 +114,7 @@ impl Overlay {
     ) -> Result<Described> {
         let new = NewEntry {
             mode: 0o777,
+            umask: 0,
             caller,
         };
         let owners = self.format.owners;
@@ -149,7 +153,7 @@ impl Overlay {
         let change = self.change()?;
         let above = self.ensure_upper(at.parent, change.writable)?;
         let _busy = at.parent.lock_busy();
-        let maker = self.maker(&above, kind, new, change.writable)?;
+        let maker = self.maker(at.parent, &above, kind, new, change.writable)?;
         make(&above, at.name, |to| entry(to, &maker.wanted))?;
         let fd = fdio::open_path(&above, at.name)?;
         let raw = maker.finish(&fd)?;

@@ -63,6 +63,8 @@ pub(super) struct State {
     pub(super) open: Option<OpenFile>,
     /// The listing that is being read.
     pub(super) listing: Option<Arc<Listing>>,
+    /// Whether this directory has a default ACL; `None` while nobody has looked.
+    pub(super) passes_acl_on: Option<bool>,
 }
 
 impl Node {
@@ -72,6 +74,7 @@ impl Node {
             place,
             open: None,
             listing: None,
+            passes_acl_on: None,
         };
         Self {
             ino,

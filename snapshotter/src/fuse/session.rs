@@ -161,7 +161,7 @@ impl fuser::Filesystem for OverlayFs {
         parent: INodeNo,
         name: &OsStr,
         mode: u32,
-        _: u32,
+        umask: u32,
         rdev: u32,
         reply: ReplyEntry,
     ) {
@@ -169,7 +169,7 @@ impl fuser::Filesystem for OverlayFs {
             let made = || {
                 let (parent, name) = (&fs.node(parent)?, name.as_bytes());
                 let (kind, device) = (attr::node_kind(mode)?, attr::decode_device(rdev));
-                let new = new_entry(mode, request);
+                let new = new_entry(mode, umask, request);
                 fs.make_node(&NewName { parent, name }, new, kind, device)
             };
             answer!(reply, made(), (node, raw) => reply_entry(reply, fs, &node, &raw));
@@ -182,13 +182,13 @@ impl fuser::Filesystem for OverlayFs {
         parent: INodeNo,
         name: &OsStr,
         mode: u32,
-        _: u32,
+        umask: u32,
         reply: ReplyEntry,
     ) {
         self.serve(|fs| {
             let made = || {
                 let (parent, name) = (&fs.node(parent)?, name.as_bytes());
-                fs.make_dir(&NewName { parent, name }, new_entry(mode, request))
+                fs.make_dir(&NewName { parent, name }, new_entry(mode, umask, request))
             };
             answer!(reply, made(), (node, raw) => reply_entry(reply, fs, &node, &raw));
         });
@@ -307,14 +307,14 @@ impl fuser::Filesystem for OverlayFs {
         parent: INodeNo,
         name: &OsStr,
         mode: u32,
-        _: u32,
+        umask: u32,
         _: i32,
         reply: ReplyCreate,
     ) {
         self.serve(|fs| {
             let made = || {
                 let (parent, name) = (&fs.node(parent)?, name.as_bytes());
-                fs.create(&NewName { parent, name }, new_entry(mode, request))
+                fs.create(&NewName { parent, name }, new_entry(mode, umask, request))
             };
             answer!(reply, made(), (node, raw) => {
                 let (attr, handle) = (fs.attributes(&node, &raw), FileHandle(0));

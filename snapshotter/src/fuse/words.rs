@@ -62,9 +62,13 @@ pub(super) fn open_flags(flags: i32) -> OFlags {
 }
 
 /// Says what is to be made, and for whom.
-pub(super) fn new_entry(mode: u32, request: &Request) -> NewEntry {
+pub(super) fn new_entry(mode: u32, umask: u32, request: &Request) -> NewEntry {
     let caller = caller(request);
-    NewEntry { mode, caller }
+    NewEntry {
+        mode,
+        umask,
+        caller,
+    }
 }
 
 /// Says who asks.

@@ -74,7 +74,8 @@ impl Overlay {
         self.copy_up(node, Data::Kept, caller)?;
         node.note_attributes();
         let kept = self.kept_name(name);
-        self.with_target(node, |target| target.set_with(&kept, value, flags))
+        self.with_target(node, |target| target.set_with(&kept, value, flags))?;
+        self.acl_was_set(node, name, caller)
     }
 
     /// Removes an attribute; `ENODATA` if there is none, without copying anything up.
@@ -82,7 +83,9 @@ impl Overlay {
         self.get_xattr(node, name)?;
         self.copy_up(node, Data::Kept, caller)?;
         let kept = self.kept_name(name);
-        self.with_target(node, |target| target.remove_existing(&kept))
+        self.with_target(node, |target| target.remove_existing(&kept))?;
+        node.acl_was_changed(name);
+        Ok(())
     }
 
     fn with_target<T>(

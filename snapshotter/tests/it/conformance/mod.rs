@@ -4,6 +4,7 @@
 //! A backend that does not work here is skipped with its reason. `userns.rs` runs the whole suite once
 //! more as root of a user namespace.
 
+mod acl;
 mod files;
 mod links;
 pub(crate) mod place;
@@ -31,6 +32,10 @@ macro_rules! mounter_suite {
     ($($backend:ident => $kind:expr),+ $(,)?) => {
         $(mod $backend {
             mounter_suite! { @checks $kind;
+                acl::a_list_from_outside_the_group_ends_its_rights,
+                acl::lists_say_who_may_open_a_file,
+                acl::the_umask_takes_permissions_away,
+                acl::what_is_made_in_a_directory_gets_its_list,
                 files::a_program_may_change_whatever_it_sees,
                 files::handles_outlive_names,
                 files::mapped_memory_arrives_without_a_sync,
