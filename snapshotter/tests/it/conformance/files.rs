@@ -164,6 +164,28 @@ pub(super) fn names_of_one_file_stay_so(world: &World) {
     assert_eq!((one.ino(), one.nlink()), (two.ino(), 2));
 }
 
+pub(super) fn only_the_kernel_refuses_to_rename_lower_directories(world: &World) {
+    let lower = base(world);
+    let stack = world.step(&lower, |mount| {
+        let root = host_path(&mount.fd);
+        let before = fs::metadata(root.join("dir")).unwrap().ino();
+        let renamed = rustix::fs::renameat(&mount.fd, "dir", &mount.fd, "moved");
+        let (expected, name) = match world.backend {
+            Backend::Overlay => (Err(Errno::XDEV), "dir"),
+            _ => (Ok(()), "moved"),
+        };
+        assert_eq!(renamed, expected);
+        let after = fs::metadata(root.join(name)).unwrap().ino();
+        assert_eq!(after, before, "the same directory");
+        assert_eq!(fs::read(root.join(name).join("one")).unwrap(), b"1");
+    });
+    let shown = match world.backend {
+        Backend::Overlay => "/dir/one",
+        _ => "/moved/one",
+    };
+    assert_eq!(text(&stack, shown), b"1");
+}
+
 pub(super) fn directories_of_lower_layers_can_be_moved(world: &World) {
     let mv = |root: &Path, from: &str, to: &str| {
         // The program copies where the file system refuses, as the kernel's overlay does.

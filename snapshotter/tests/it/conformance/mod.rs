@@ -45,6 +45,7 @@ macro_rules! mounter_suite {
                 files::a_running_program_keeps_its_text,
                 links::a_mount_writes_to_copies,
                 links::layers_that_share_inodes_show_different_ones,
+                files::only_the_kernel_refuses_to_rename_lower_directories,
                 files::directories_of_lower_layers_can_be_moved,
                 stores::every_backend_reads_what_another_wrote,
                 suites::pjdfstest,
