@@ -2,8 +2,10 @@
 //!
 //! Writing cuts the tar into blocks of fixed size that are compressed independently, so all cores
 //! work and the bytes do not depend on how many there are ([`blocks`]). Reading goes by the first
-//! bytes, never by a media type that a registry may have got wrong ([`decode`]).
+//! bytes, never by a media type that a registry may have got wrong ([`decode`]), and can be done by a
+//! thread of its own ([`ahead`]).
 
+mod ahead;
 mod blocks;
 mod decode;
 
@@ -12,6 +14,7 @@ use std::str::FromStr;
 use crate::ContentError;
 use crate::media_type;
 
+pub(crate) use ahead::read_ahead;
 pub(crate) use blocks::BlockCompressor;
 pub use decode::decoder;
 

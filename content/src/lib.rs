@@ -52,6 +52,8 @@ pub use store::ContentStore;
 pub use store::MAX_METADATA_BYTES;
 pub use store::OCI_LAYOUT;
 pub use store::REF_NAME;
+pub use unpack::ArchiveLimits;
+pub use unpack::ArchiveOptions;
 pub use unpack::UnpackedLayer;
 pub use unpack::is_archive;
 pub use unpack::unpack_archive;

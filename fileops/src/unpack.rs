@@ -1,5 +1,6 @@
 //! Archives that are unpacked instead of copied (row FIL-12).
 
+use lamina_content::ArchiveOptions;
 use lamina_content::ContentError;
 use lamina_content::is_archive;
 use lamina_content::unpack_archive;
@@ -32,5 +33,9 @@ pub(crate) fn run(
     if !is_archive(&mut file).map_err(failed)? {
         return Ok(false);
     }
-    unpack_archive(&mut file, &destination()?, owner, cancel).map_err(failed)
+    let options = ArchiveOptions {
+        owner,
+        ..ArchiveOptions::default()
+    };
+    unpack_archive(&mut file, &destination()?, &options, cancel).map_err(failed)
 }

@@ -177,6 +177,11 @@ impl<R: Read> TarReader<R> {
         Ok(pieces)
     }
 
+    /// Returns how many bytes of data of the current file are stored and not read yet.
+    pub(crate) fn stored_bytes(&self) -> u64 {
+        self.stored
+    }
+
     /// Returns the runs of data of the current file as (offset, length), and whether it has holes.
     pub(crate) fn runs(&self) -> (Vec<(u64, u64)>, bool) {
         match &self.pieces {

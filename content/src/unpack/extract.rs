@@ -15,6 +15,10 @@ use lamina_types::RootedPath;
 use lamina_types::Stat;
 use rustix::io::Errno;
 
+use super::fill::Filling;
+use super::metadata::Made;
+use super::metadata::bounded;
+use super::metadata::set_metadata;
 use super::place::Missing;
 use super::place::Places;
 use crate::ContentError;
@@ -42,6 +46,7 @@ pub(super) struct Extractor<'a> {
     rules: Rules,
     cancel: &'a CancelToken,
     buffer: Vec<u8>,
+    filling: Filling,
     /// Directories and the times that they get when nothing is written into them any more.
     directory_times: Vec<(Vec<u8>, i128)>,
 }
@@ -50,10 +55,11 @@ impl<'a> Extractor<'a> {
     /// Starts below `root`.
     pub(super) fn new(root: WriteDir, rules: Rules, cancel: &'a CancelToken) -> Self {
         Self {
-            places: Places::new(root),
+            places: Places::new(root, rules),
             rules,
             cancel,
             buffer: vec![0; CHUNK],
+            filling: Filling::default(),
             directory_times: Vec::new(),
         }
     }
@@ -106,13 +112,21 @@ impl<'a> Extractor<'a> {
             EntryKind::Directory => drop(place.make_dir(name, entry.mode)?),
             EntryKind::File => {
                 let file = place.create_file(name, entry.mode)?;
+                if Filling::takes(tar) {
+                    self.filling.add((place, name), file, entry, tar)?;
+                    return self.fill_if(Filling::is_full);
+                }
                 self.write_data(&file, entry, tar)?;
                 made_file = Some(file);
             }
             EntryKind::Symlink => place.symlink(name, &entry.link)?,
-            EntryKind::HardLink => self.link(entry, place, name)?,
+            EntryKind::HardLink => {
+                self.fill_if(|_| true)?;
+                self.link(entry, place, name)?;
+            }
             EntryKind::CharDevice | EntryKind::BlockDevice | EntryKind::Fifo => {
-                place.make_node(name, &node_stat(entry))?;
+                let made = place.make_node(name, &node_stat(entry));
+                made.map_err(|error| device_refused(entry, error))?;
             }
         }
         if entry.kind == EntryKind::Directory {
@@ -124,11 +138,24 @@ impl<'a> Extractor<'a> {
             name,
             file: made_file.as_ref(),
         };
-        self.set_metadata(entry, &made)
+        set_metadata(self.rules, entry, &made)
     }
 
-    /// Gives directories their times.
+    /// Writes the files that wait, if `condition` says so.
+    fn fill_if(&mut self, condition: impl Fn(&Filling) -> bool) -> Result<(), ContentError> {
+        match condition(&self.filling) {
+            true => self.filling.finish(self.rules, self.cancel),
+            false => Ok(()),
+        }
+    }
+
+    pub(super) fn check_cancel(&self) -> Result<(), ContentError> {
+        Ok(self.cancel.check()?)
+    }
+
+    /// Writes what waits, and gives directories their times.
     pub(super) fn finish(mut self) -> Result<(), ContentError> {
+        self.fill_if(|_| true)?;
         for (path, time) in std::mem::take(&mut self.directory_times) {
             self.cancel.check()?;
             // A later entry may have removed or replaced it, or a parent of it.
@@ -228,107 +255,18 @@ impl<'a> Extractor<'a> {
         place.link(name, &found.path_fd()?)?;
         Ok(())
     }
-
-    fn set_metadata(&self, entry: &Entry, made: &Made<'_>) -> Result<(), ContentError> {
-        let is_link = entry.kind == EntryKind::HardLink;
-        let xattrs = settable(&entry.xattrs);
-        let mut change = MetadataChange {
-            owner: Some((entry.uid, entry.gid)),
-            mode: (entry.kind != EntryKind::Symlink).then_some(entry.mode),
-            mtime_ns: Some(bounded(entry.mtime_ns)),
-            xattrs: (!is_link || !xattrs.is_empty()).then_some(xattrs),
-        };
-        if is_link && made.is_symlink()? {
-            change.mode = None;
-        }
-        match made.set(&change) {
-            Ok(()) => return Ok(()),
-            Err(error) if entry.xattrs.is_empty() => return Err(error.into()),
-            Err(error) => tracing::debug!(%error, "setting extended attributes one by one"),
-        }
-        let wanted = change.xattrs.take().unwrap_or_default();
-        change.xattrs = Some(self.accepted_xattrs(entry, made, wanted)?);
-        Ok(made.set(&change)?)
-    }
-
-    /// Returns those attributes that can be set, if the rule allows to lose the others.
-    fn accepted_xattrs(
-        &self,
-        entry: &Entry,
-        made: &Made<'_>,
-        wanted: BTreeMap<Vec<u8>, Vec<u8>>,
-    ) -> Result<BTreeMap<Vec<u8>, Vec<u8>>, ContentError> {
-        let mut accepted = BTreeMap::new();
-        for (key, value) in wanted {
-            accepted.insert(key.clone(), value);
-            let change = MetadataChange {
-                xattrs: Some(accepted.clone()),
-                ..MetadataChange::default()
-            };
-            let Err(error) = made.set(&change) else {
-                continue;
-            };
-            let xattr = String::from_utf8_lossy(&key).into_owned();
-            if !self.may_lose(entry, &key, &error) {
-                let reason = format!("extended attribute {xattr}: {error}");
-                return Err(ContentError::entry(&entry.path, reason));
-            }
-            tracing::warn!(%xattr, %error, "extended attribute of an archive left out");
-            accepted.remove(&key);
-        }
-        Ok(accepted)
-    }
-
-    fn may_lose(&self, entry: &Entry, xattr: &[u8], error: &SnapshotError) -> bool {
-        let no_such_support = Errno::OPNOTSUPP.raw_os_error();
-        let refused = Errno::PERM.raw_os_error();
-        let plain = matches!(entry.kind, EntryKind::File | EntryKind::Directory);
-        let cannot_have = xattr.starts_with(b"user.") && !plain || xattr.starts_with(b"trusted.");
-        match error.errno() {
-            Some(code) if code == no_such_support => true,
-            Some(code) if code == refused => cannot_have || self.rules == Rules::Archive,
-            _ => false,
-        }
-    }
 }
 
-/// An entry that was just made.
-struct Made<'a> {
-    place: &'a WriteDir,
-    name: &'a [u8],
-    /// Open, if it is a regular file.
-    file: Option<&'a File>,
-}
-
-impl Made<'_> {
-    fn set(&self, change: &MetadataChange) -> Result<(), SnapshotError> {
-        match self.file {
-            Some(file) => self.place.set_file_metadata(file, change),
-            None => self.place.set_metadata(self.name, change),
+/// Names the entry where nodes cannot be made: in a user namespace, and what would be a deletion.
+fn device_refused(entry: &Entry, error: SnapshotError) -> ContentError {
+    let is_device = matches!(entry.kind, EntryKind::CharDevice | EntryKind::BlockDevice);
+    let invalid = error.errno() == Some(Errno::INVAL.raw_os_error());
+    match error {
+        SnapshotError::Device { .. } if is_device => {
+            ContentError::entry(&entry.path, "device nodes cannot be made here")
         }
-    }
-
-    fn is_symlink(&self) -> Result<bool, ContentError> {
-        let found = self.place.lookup(self.name)?;
-        Ok(found.is_some_and(|found| found.stat().kind == FileKind::Symlink))
-    }
-}
-
-/// What belongs to the overlay is not an archive's to say.
-fn settable(xattrs: &BTreeMap<Vec<u8>, Vec<u8>>) -> BTreeMap<Vec<u8>, Vec<u8>> {
-    let mut xattrs = xattrs.clone();
-    xattrs.retain(|name, _| {
-        !name.starts_with(b"trusted.overlay.") && !name.starts_with(b"user.overlay.")
-    });
-    xattrs
-}
-
-/// Times before 1970 or beyond what an `i64` of nanoseconds holds become 1970, as in BuildKit.
-fn bounded(time_ns: i128) -> i128 {
-    if (0..=i128::from(i64::MAX)).contains(&time_ns) {
-        time_ns
-    } else {
-        0
+        _ if is_device && invalid => ContentError::entry(&entry.path, "no such device can be made"),
+        error => error.into(),
     }
 }
 

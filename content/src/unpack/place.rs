@@ -9,6 +9,7 @@ use lamina_types::PathError;
 use lamina_types::RootedPath;
 use rustix::io::Errno;
 
+use super::extract::Rules;
 use crate::ContentError;
 
 /// As the kernel's `MAXSYMLINKS`, with room to spare.
@@ -19,6 +20,9 @@ const MAX_CACHED: usize = 256;
 /// Resolves the paths of an archive below one directory.
 pub(super) struct Places {
     root: WriteDir,
+    /// What becomes of links that climb out of the root: refused in archives, while in layers the root
+    /// is the end of the world.
+    refuses_escapes: bool,
     /// Directories by their cleaned path as written, before symlinks.
     cache: HashMap<Vec<u8>, WriteDir>,
     /// Paths of parents that had to be made.
@@ -36,9 +40,10 @@ pub(super) enum Missing {
 
 impl Places {
     /// Resolves below `root`.
-    pub(super) fn new(root: WriteDir) -> Self {
+    pub(super) fn new(root: WriteDir, rules: Rules) -> Self {
         Self {
             root,
+            refuses_escapes: rules == Rules::Archive,
             cache: HashMap::new(),
             made: Vec::new(),
         }
@@ -86,6 +91,7 @@ impl Places {
         let mut way = Way::new(&self.root, parts);
         while let Some((name, from_link)) = way.next_part() {
             let here = way.here().clone();
+            self.check_escape(&way)?;
             let Some(found) = here.lookup(&name)? else {
                 // Docker makes no directories where a link of an archive leads to nothing.
                 let missing = match missing {
@@ -104,7 +110,17 @@ impl Places {
                 _ => return Err(io_error(&here, &name, Errno::NOTDIR)),
             }
         }
+        self.check_escape(&way)?;
         Ok(way.here().clone())
+    }
+
+    fn check_escape(&self, way: &Way) -> Result<(), ContentError> {
+        if way.escaped && self.refuses_escapes {
+            // Named by the caller.
+            let reason = "a symlink on the way leads out of the archive";
+            return Err(ContentError::entry(b"", reason));
+        }
+        Ok(())
     }
 
     fn make(
@@ -132,6 +148,8 @@ struct Way {
     links: u32,
     /// How many components at the front of `work` a symlink put there.
     linked: usize,
+    /// A `..` was met at the root.
+    escaped: bool,
 }
 
 impl Way {
@@ -141,6 +159,7 @@ impl Way {
             work: parts.iter().map(|part| part.to_vec()).collect(),
             links: 0,
             linked: 0,
+            escaped: false,
         }
     }
 
@@ -157,6 +176,7 @@ impl Way {
             if name != b".." {
                 return Some((name, from_link));
             }
+            self.escaped |= self.open.len() == 1;
             self.open.truncate((self.open.len() - 1).max(1));
         }
     }
@@ -185,6 +205,7 @@ fn io_error(directory: &WriteDir, name: &[u8], source: Errno) -> ContentError {
 fn in_entry(error: ContentError, path: &[u8]) -> ContentError {
     match error {
         ContentError::Io(inner) => ContentError::entry(path, inner.to_string()),
+        ContentError::BadEntry { reason, .. } => ContentError::entry(path, reason),
         other => other,
     }
 }

@@ -4,6 +4,8 @@ use std::fs::File;
 use std::io::Seek;
 use std::io::Write;
 
+use lamina_content::ArchiveLimits;
+use lamina_content::ArchiveOptions;
 use lamina_content::ContentError;
 use lamina_content::unpack_archive;
 use lamina_snapshotter::LayerStack;
@@ -27,12 +29,21 @@ pub(crate) fn add(
     data: &[u8],
     owner: Option<(u32, u32)>,
 ) -> Result<Option<Vec<String>>, ContentError> {
+    let limits = ArchiveLimits::default();
+    add_with(data, &ArchiveOptions { owner, limits })
+}
+
+/// As [`add`], with other limits.
+pub(crate) fn add_with(
+    data: &[u8],
+    options: &ArchiveOptions,
+) -> Result<Option<Vec<String>>, ContentError> {
     let fixture = Fixture::new();
     let active = fixture.layers.prepare(&LayerStack::empty())?;
     let cancel = CancelToken::new();
     let root = active.writer().root()?;
     let dest = root.make_dir(b"o", 0o755)?;
-    let unpacked = unpack_archive(&mut file_with(data), &dest, owner, &cancel)?;
+    let unpacked = unpack_archive(&mut file_with(data), &dest, options, &cancel)?;
     drop((root, dest));
     let layer = active.commit(&cancel)?;
     let shown = LayerStack::new([layer]);
@@ -92,4 +103,45 @@ fn whiteouts_are_ordinary_files() {
         shortened(lines.expect("is an archive")),
         ["/o", "/o/.wh.a", "/o/a 1"]
     );
+}
+
+#[test]
+fn many_files_are_written_at_once_as_if_one_by_one() {
+    let contents: Vec<String> = (0..1_000)
+        .map(|number| format!("f:d/{number}=data {number}"))
+        .collect();
+    let mut entries: Vec<&str> = vec!["d:d/"];
+    entries.extend(contents.iter().map(String::as_str));
+    // Later entries meet earlier ones whose data may not be written yet.
+    entries.extend([
+        "f:d/7=again",
+        "h:d/link=d/8",
+        "d:d/9",
+        "f:d/9/inside=x",
+        "l:d/10=11",
+    ]);
+    let lines = add(&tar_of(&entries), None)
+        .expect("unpacks")
+        .expect("is an archive");
+    let lines = shortened(lines);
+    assert_eq!(lines.len(), 1_004);
+    for wanted in [
+        "/o/d/7 again",
+        "/o/d/8 data 8",
+        "/o/d/link data 8",
+        "/o/d/9",
+        "/o/d/9/inside x",
+        "/o/d/10 -> 11",
+        "/o/d/999 data 999",
+    ] {
+        assert!(lines.iter().any(|line| line == wanted), "{wanted}");
+    }
+}
+
+#[test]
+fn damage_behind_files_that_wait_is_found() {
+    let tar = tar_of(&["f:a=1", "f:b=2", "f:c=3"]);
+    let error = add(&tar[..tar.len() - 1024 - 512 - 400], None).map(|_| ());
+    let text = error.expect_err("is cut").to_string();
+    assert!(text.starts_with("cannot read tar stream"), "{text}");
 }

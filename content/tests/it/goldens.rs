@@ -11,6 +11,9 @@ const CASES: &str = concat!(
     "/../tests/goldens/dockerfile/cases.jsonl"
 );
 
+/// BuildKit takes `..` at the root for the root (docs/differences.md).
+const REFUSED_HERE: &str = "add/tar-dotdot";
+
 fn text<'a>(value: &'a Value, key: &str) -> &'a str {
     value[key].as_str().unwrap_or("")
 }
@@ -107,6 +110,11 @@ fn archives_unpack_as_in_buildkit() {
         };
         let name = text(&case, "name");
         checked += 1;
+        if name == REFUSED_HERE {
+            let refused = add(&tar_of(entries), None).map(|_| ());
+            refused.expect_err("a name that leads out of the archive");
+            continue;
+        }
         match add(&tar_of(entries), None) {
             Err(_) => assert!(case["error"].is_object(), "{name} fails"),
             Ok(None) => assert_eq!(entries.as_array().map(Vec::len), Some(0), "{name}"),

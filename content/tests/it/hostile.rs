@@ -1,11 +1,15 @@
 //! Archives of strangers: nothing leaves the root, nothing panics, everything has a bound.
 
+use lamina_content::ArchiveLimits;
+use lamina_content::ArchiveOptions;
 use lamina_content::ContentError;
 use lamina_snapshotter::LayerStack;
 
 use crate::archives::add;
+use crate::archives::add_with;
 use crate::support::Fixture;
 use crate::support::paths;
+use crate::support::shortened;
 use crate::support::tar_of;
 
 fn unpacked(entries: &[&str]) -> Result<Vec<String>, ContentError> {
@@ -78,6 +82,131 @@ fn a_link_to_nothing_gets_no_directories_in_archives() {
             .to_string()
             .contains("no such file")
     );
+}
+
+#[test]
+fn archives_that_lead_out_are_refused_by_name() {
+    for (entries, wanted) in [
+        (
+            &["f:/a=1"][..],
+            "archive entry \"/a\": the name is absolute",
+        ),
+        (&["d:/=1"], "archive entry \"/\": the name is absolute"),
+        (
+            &["f:../a=1"],
+            "archive entry \"../a\": the name leads out of the archive",
+        ),
+        (
+            &["d:d/", "f:d/../../a=1"],
+            "archive entry \"d/../../a\": the name leads out of the archive",
+        ),
+        (
+            &["h:b=/etc/passwd"],
+            "archive entry \"b\": the target of the hard link is absolute",
+        ),
+        (
+            &["d:d/", "h:d/b=../../a"],
+            "archive entry \"d/b\": the target of the hard link leads out of the archive",
+        ),
+        (
+            &["l:l=..", "f:l/a=1"],
+            "archive entry \"l/a\": a symlink on the way leads out of the archive",
+        ),
+        (
+            &["d:d/", "l:d/l=../../x", "f:d/l/a=1"],
+            "archive entry \"d/l/a\": a symlink on the way leads out of the archive",
+        ),
+        (
+            &["l:l=../..", "h:b=l/etc/passwd"],
+            "archive entry \"b\": hard link to \"l/etc/passwd\": a symlink on the way leads out of the \
+             archive",
+        ),
+    ] {
+        let error = add(&tar_of(entries), None).map(|_| ()).expect_err(wanted);
+        assert_eq!(error.to_string(), wanted);
+    }
+}
+
+#[test]
+fn archives_that_stay_inside_are_unpacked() {
+    for (entries, wanted) in [
+        (&["d:./", "f:./a=1"][..], &["/o", "/o/a 1"][..]),
+        (&["d:d/", "f:d/../a=1"], &["/o", "/o/a 1", "/o/d"]),
+        // A link is content, wherever it leads, as long as nothing goes through it.
+        (&["l:l=../../x"], &["/o", "/o/l -> ../../x"]),
+        (
+            &["d:usr/", "l:lib=/usr", "f:lib/a=1"],
+            &["/o", "/o/lib -> /usr", "/o/usr", "/o/usr/a 1"],
+        ),
+        (
+            &["d:a/", "d:b/", "l:a/l=../b", "f:a/l/f=1"],
+            &["/o", "/o/a", "/o/a/l -> ../b", "/o/b", "/o/b/f 1"],
+        ),
+    ] {
+        let lines = add(&tar_of(entries), None)
+            .expect("unpacks")
+            .expect("is an archive");
+        assert_eq!(shortened(lines), wanted, "{entries:?}");
+    }
+}
+
+#[test]
+fn bombs_are_refused_by_the_entry_that_is_too_much() {
+    let limits = ArchiveLimits {
+        free_bytes: 1 << 20,
+        ratio: 100,
+        free_entries: 10,
+        bytes_per_entry: 64,
+    };
+    let options = ArchiveOptions {
+        owner: None,
+        limits,
+    };
+    let zeros = "0".repeat(600 << 10);
+    let large = tar_of(&[&format!("f:a={zeros}"), &format!("f:b={zeros}"), "f:c=1"]);
+    let many: Vec<String> = (0..11).map(|number| format!("f:{number}=")).collect();
+    let many = tar_of(&many.iter().map(String::as_str).collect::<Vec<_>>());
+    for (tar, wanted) in [
+        (
+            large.clone(),
+            "archive entry \"b\": the archive unpacks to more than 1048576 bytes, too much for its length",
+        ),
+        (
+            many,
+            "archive entry \"10\": the archive unpacks to more than 10 entries, too much for its length",
+        ),
+    ] {
+        let bomb = zstd::bulk::compress(&tar, 3).expect("compresses");
+        let error = add_with(&bomb, &options).map(|_| ()).expect_err(wanted);
+        assert_eq!(error.to_string(), wanted);
+    }
+    // The same bytes are no bomb if they are there.
+    assert!(add_with(&large, &options).expect("unpacks").is_some());
+}
+
+#[test]
+fn headers_without_entries_have_a_bound_too() {
+    let mut header = tar::Header::new_ustar();
+    header.set_size(1 << 20);
+    header.as_old_mut().linkflag = [b'g'];
+    header.set_cksum();
+    let extension = [&header.as_bytes()[..], &vec![0; 1 << 20]].concat();
+    let bomb = [tar_of(&["f:a=1"])[..1024].to_vec(), extension.repeat(8)].concat();
+    let bomb = zstd::bulk::compress(&bomb, 3).expect("compresses");
+    let limits = ArchiveLimits {
+        free_bytes: 1 << 20,
+        ..ArchiveLimits::default()
+    };
+    let error = add_with(
+        &bomb,
+        &ArchiveOptions {
+            owner: None,
+            limits,
+        },
+    )
+    .map(|_| ());
+    let text = format!("{:?}", error.expect_err("is too much"));
+    assert!(text.contains("too much for the length"), "{text}");
 }
 
 #[test]
