@@ -41,6 +41,7 @@ mod error;
 mod fdio;
 mod format;
 mod fuse;
+mod inodes;
 mod links;
 mod merge;
 mod metadata;

@@ -18,6 +18,7 @@ use std::sync::PoisonError;
 use lamina_types::LayerId;
 use lamina_types::RootedPath;
 
+use crate::inodes::InodeSet;
 use crate::stack::LayerStack;
 use crate::store::Layer;
 
@@ -28,11 +29,13 @@ pub(crate) fn family(layer: &Layer) -> BTreeSet<LayerId> {
     family
 }
 
-/// A name in a directory of the view. No descriptor is kept: a copy may link into more directories than
-/// a process may have open.
+/// A name in a directory of the view.
 pub(crate) type Place = (RootedPath, Vec<u8>);
 
 /// The links into sealed layers of one active layer.
+///
+/// A copy may link millions of files, so of a file with one name here only the inode is remembered: who
+/// changes it knows the name.
 pub(crate) struct LinkBook {
     below: BTreeSet<LayerId>,
     book: Mutex<Book>,
@@ -40,8 +43,10 @@ pub(crate) struct LinkBook {
 
 #[derive(Default)]
 struct Book {
-    /// Inodes of sealed layers and their names here.
-    shared: HashMap<u64, Vec<Place>>,
+    /// Inodes of sealed layers that have names here.
+    shared: InodeSet,
+    /// The names of those that have several.
+    names: HashMap<u64, Vec<Place>>,
     sources: BTreeSet<LayerId>,
     verdicts: HashMap<LayerId, bool>,
 }
@@ -62,45 +67,54 @@ impl LinkBook {
     /// Says whether the inode, which is in `source`, may become a name here.
     pub(crate) fn may_link(&self, inode: u64, source: &Layer) -> bool {
         let mut book = self.lock();
-        !book.shared.contains_key(&inode) && book.admits(&self.below, source)
+        !book.shared.contains(inode) && book.admits(&self.below, source)
     }
 
     /// Reserves the inode for one name if [`LinkBook::may_link`] holds.
     pub(crate) fn claim(&self, inode: u64, source: &Layer) -> bool {
         let mut book = self.lock();
-        if book.shared.contains_key(&inode) || !book.admits(&self.below, source) {
+        if book.shared.contains(inode) || !book.admits(&self.below, source) {
             return false;
         }
-        book.shared.insert(inode, Vec::new());
+        book.shared.insert(inode);
         book.sources.extend(family(source));
         true
     }
 
     /// Gives a claim back whose link could not be made.
     pub(crate) fn disclaim(&self, inode: u64) {
-        self.lock().shared.remove(&inode);
+        self.lock().shared.remove(inode);
     }
 
-    /// Notes a further name, if the inode is one of a sealed layer.
-    pub(crate) fn note(&self, inode: u64, place: Place) {
-        if let Some(places) = self.lock().shared.get_mut(&inode) {
-            places.push(place);
+    /// Notes a further name beside a known one, if the inode is one of a sealed layer.
+    pub(crate) fn note(&self, inode: u64, known: Place, further: Place) {
+        let mut book = self.lock();
+        if !book.shared.contains(inode) {
+            return;
         }
+        let names = book.names.entry(inode).or_default();
+        if !names.contains(&known) {
+            names.push(known);
+        }
+        names.push(further);
     }
 
     /// Says whether the inode is one of a sealed layer.
     pub(crate) fn is_shared(&self, inode: u64) -> bool {
-        self.lock().shared.contains_key(&inode)
+        self.lock().shared.contains(inode)
     }
 
-    /// Forgets the inode, which is to be replaced, and returns its names.
+    /// Forgets the inode, which is to be replaced, and returns its names if it has several; `None` if
+    /// it is not shared.
     pub(crate) fn take(&self, inode: u64) -> Option<Vec<Place>> {
-        self.lock().shared.remove(&inode)
+        let mut book = self.lock();
+        let names = book.names.remove(&inode).unwrap_or_default();
+        book.shared.remove(inode).then_some(names)
     }
 
-    /// Returns all inodes of sealed layers that have names here.
-    pub(crate) fn shared_inodes(&self) -> Vec<u64> {
-        self.lock().shared.keys().copied().collect()
+    /// Says whether nothing is shared.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.lock().shared.is_empty()
     }
 
     /// Returns the layers that inodes come from; none if no link is left.

@@ -16,17 +16,26 @@ use crate::metadata;
 /// Holds two descriptors at a time: it climbs back by `..`, which is safe because nobody else writes
 /// to what is being deleted.
 pub(crate) fn remove_tree(dir: impl AsFd, name: &[u8]) -> Result<()> {
+    remove_tree_while(dir, name, &|| Ok(()))
+}
+
+/// As [`remove_tree`], asking `go_on` for every name; its error ends the removal.
+pub(crate) fn remove_tree_while(
+    dir: impl AsFd,
+    name: &[u8],
+    go_on: &dyn Fn() -> Result<()>,
+) -> Result<()> {
     match rustix::fs::unlinkat(dir.as_fd(), name, AtFlags::empty()) {
         Ok(()) | Err(Errno::NOENT) => return Ok(()),
         Err(Errno::ISDIR | Errno::PERM) => {}
         Err(error) => return Err(error),
     }
     let mut current = open_for_removal(dir.as_fd(), name)?;
-    let mut levels = vec![Level::read(name, &current)?];
+    let mut levels = vec![Level::read(name, &current, go_on)?];
     while let Some(level) = levels.last_mut() {
         if let Some(child) = level.directories.pop() {
             let opened = open_for_removal(&current, &child)?;
-            levels.push(Level::read(&child, &opened)?);
+            levels.push(Level::read(&child, &opened, go_on)?);
             current = opened;
             continue;
         }
@@ -49,9 +58,10 @@ struct Level {
 
 impl Level {
     /// Unlinks everything in `dir` but directories, and returns those.
-    fn read(name: &[u8], dir: &OwnedFd) -> Result<Self> {
+    fn read(name: &[u8], dir: &OwnedFd, go_on: &dyn Fn() -> Result<()>) -> Result<Self> {
         let mut directories = Vec::new();
         for raw in fdio::read_names(dir)? {
+            go_on()?;
             if raw.hint == FileType::Directory {
                 directories.push(raw.name);
                 continue;

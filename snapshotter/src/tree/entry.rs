@@ -205,6 +205,10 @@ impl Entry {
             return Err(not_regular());
         }
         let fd = fdio::open_data(&part.fd, name).at(&self.0.path)?;
+        if part.layer().is_some() {
+            // What is sealed stays what it was when it was looked up.
+            return Ok(File::from(fd));
+        }
         match fdio::stat_fd(&fd).at(&self.0.path)?.kind() {
             FileKind::File => Ok(File::from(fd)),
             _ => Err(not_regular()),

@@ -1,7 +1,5 @@
 //! One component in a list of merged directories.
 
-use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
@@ -162,27 +160,18 @@ impl Shown {
 
 /// As [`read_merged`], with what and where the names are; asks for no more than `getdents` says.
 pub(crate) fn read_merged_kinds(parts: &[Part]) -> Result<Vec<Shown>> {
-    if let [only] = parts {
-        return read_single(only);
-    }
-    let mut names: BTreeMap<Vec<u8>, Option<Shown>> = BTreeMap::new();
+    let mut names: Vec<(RawName, usize)> = Vec::new();
     for (index, part) in parts.iter().enumerate() {
-        for raw in fdio::read_names(&part.fd)? {
-            if let Entry::Vacant(place) = names.entry(raw.name.clone()) {
-                place.insert(shown_as(part, index, raw)?);
-            }
-        }
+        let read = fdio::read_names(&part.fd)?;
+        names.extend(read.into_iter().map(|raw| (raw, index)));
     }
-    Ok(names.into_values().flatten().collect())
-}
-
-/// The same for a directory that merges with no other.
-fn read_single(part: &Part) -> Result<Vec<Shown>> {
-    let names = fdio::read_names(&part.fd)?.into_iter();
-    let shown = names.filter_map(|raw| shown_as(part, 0, raw).transpose());
-    let mut shown: Vec<Shown> = shown.collect::<Result<_>>()?;
-    shown.sort_unstable_by(|a, b| a.name.cmp(&b.name));
-    Ok(shown)
+    // Of equal names the topmost counts.
+    names.sort_by(|(a, above), (b, below)| (&a.name, above).cmp(&(&b.name, below)));
+    names.dedup_by(|(below, _), (above, _)| below.name == above.name);
+    let shown = names.into_iter();
+    shown
+        .filter_map(|(raw, index)| shown_as(&parts[index], index, raw).transpose())
+        .collect()
 }
 
 /// Returns what a name of one directory shows; `None` if it deletes.

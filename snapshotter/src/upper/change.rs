@@ -11,6 +11,7 @@ use lamina_types::IoContext;
 use lamina_types::RootedPath;
 use lamina_types::Stat;
 use rustix::fs::AtFlags;
+use rustix::fs::FileType;
 use rustix::io::Errno;
 
 use super::Upper;
@@ -129,7 +130,8 @@ impl WriteDir {
             Some(raw) if raw.is_dir() => Ok(None),
             Some(raw) => {
                 self.upper().written().forget(raw.inode());
-                self.upper().break_link(raw.inode(), path)?;
+                let place = (self.path().clone(), name.to_vec());
+                self.upper().break_link(raw.inode(), place)?;
                 Ok(Some(raw))
             }
             None => match find(&self.0.lower, name).at(path)? {
@@ -147,11 +149,15 @@ impl WriteDir {
 }
 
 impl Upper {
-    /// Gives the names of a sealed layer's inode a copy of their own.
-    fn break_link(&self, inode: u64, path: &RootedPath) -> Result<(), SnapshotError> {
-        let Some(places) = self.links().take(inode) else {
+    /// Gives the names of a sealed layer's inode a copy of their own; `place` is one of them.
+    fn break_link(&self, inode: u64, place: Place) -> Result<(), SnapshotError> {
+        let Some(mut places) = self.links().take(inode) else {
             return Ok(());
         };
+        let path = place.0.join(&place.1);
+        if places.is_empty() {
+            places.push(place);
+        }
         let still = |(dir, name): &Place| {
             let dir = Arc::clone(self.dir(dir).ok()?.ensure().ok()?);
             let raw = self.owners().stat_at(&*dir, name).ok().flatten();
@@ -163,22 +169,34 @@ impl Upper {
         let Some((dir, name, raw)) = names.next() else {
             return Ok(());
         };
-        let staged = self.stage_copy(&dir, name, &raw, path)?;
+        let staged = self.stage_copy(&dir, name, &raw, &path)?;
         for (other_dir, other_name, _) in names {
             let again = self.staged_name();
             let flags = AtFlags::empty();
             rustix::fs::linkat(&self.0.staging, &staged, &self.0.staging, &again, flags)
-                .at(path)?;
-            self.move_staged(&again, &other_dir, other_name, path)?;
+                .at(&path)?;
+            self.move_staged(&again, &other_dir, other_name, &path)?;
         }
-        self.move_staged(&staged, &dir, name, path)
+        self.move_staged(&staged, &dir, name, &path)
     }
 
     /// Ends all sharing with sealed layers, before something writes to files in place.
     pub(crate) fn break_all_links(&self) -> Result<(), SnapshotError> {
         self.written().clear();
-        for inode in self.links().shared_inodes() {
-            self.break_link(inode, &RootedPath::root())?;
+        let mut left = vec![RootedPath::root()];
+        while let Some(path) = left.pop() {
+            if self.links().is_empty() {
+                break;
+            }
+            let dir = self.dir(&path)?;
+            let Some(fd) = dir.made() else { continue };
+            for raw in fdio::read_names(fd).at(&path)? {
+                if raw.hint == FileType::Directory {
+                    left.push(path.join(&raw.name));
+                } else if self.links().is_shared(raw.inode) {
+                    self.break_link(raw.inode, (path.clone(), raw.name))?;
+                }
+            }
         }
         Ok(())
     }

@@ -22,6 +22,7 @@ use crate::SnapshotError;
 use crate::error::errno;
 use crate::fdio;
 use crate::fdio::RawStat;
+use crate::links::Place;
 use crate::metadata;
 use crate::owners::New;
 use crate::store::Layer;
@@ -140,11 +141,15 @@ impl WriteDir {
     /// # Errors
     /// `EXDEV` if the rule forbids it: copy instead. `EEXIST`; `EMLINK` and `EPERM` as the kernel says.
     pub fn link_from(&self, name: &[u8], source: &Entry) -> Result<(), SnapshotError> {
-        let fd = source.path_fd()?;
         let origin = source.origin();
         match self.upper().source_of(&origin) {
-            Some(layer) => self.link_sealed(name, &fd, origin.inode, &layer),
-            None => self.link(name, &fd),
+            Some(layer) => {
+                // What is sealed stays what it was when it was looked up.
+                let (part, sealed_name) = source.holder()?;
+                let source = Linked::Name(&part.fd, sealed_name);
+                self.link_sealed(name, &source, origin.inode, &layer)
+            }
+            None => self.link(name, &source.path_fd()?),
         }
     }
 
@@ -156,25 +161,31 @@ impl WriteDir {
         let path = self.check(name)?;
         let raw = fdio::stat_fd(source).at(&path)?;
         match self.holder_of(source) {
-            Some(Holder::Ourselves) => self.link_own(name, &path, source, &raw),
-            Some(Holder::Sealed(layer)) => self.link_sealed(name, source, raw.inode(), &layer),
+            Some(Holder::Ourselves(known)) => self.link_own(name, (source, &raw), known),
+            Some(Holder::Sealed(layer)) => {
+                self.link_sealed(name, &Linked::Opened(source), raw.inode(), &layer)
+            }
             None => Err(errno(Errno::XDEV, &path)),
         }
     }
 
-    /// Links a file of this layer; its digest, which the new name is no reason to doubt, stays known.
+    /// Links a file of this layer, which has the name `known`; its digest, which the new name is no reason
+    /// to doubt, stays known.
     fn link_own(
         &self,
         name: &[u8],
-        path: &RootedPath,
-        source: &OwnedFd,
-        before: &RawStat,
+        source: (&OwnedFd, &RawStat),
+        known: Place,
     ) -> Result<(), SnapshotError> {
-        let digest = self.upper().written().get(before);
-        self.link_fd(name, path, source, before.inode())?;
-        if let (Some(digest), false) = (digest, self.upper().links().is_shared(before.inode())) {
-            let after = fdio::stat_fd(source).at(path)?;
-            self.upper().written().note(&after, digest);
+        let path = self.check(name)?;
+        let (fd, before) = source;
+        let (links, written) = (self.upper().links(), self.upper().written());
+        let digest = written.get(before);
+        self.make_link(name, &path, &Linked::Opened(fd))?;
+        let further = (self.path().clone(), name.to_vec());
+        links.note(before.inode(), known, further);
+        if let (Some(digest), false) = (digest, links.is_shared(before.inode())) {
+            written.note(&fdio::stat_fd(fd).at(&path)?, digest);
         }
         Ok(())
     }
@@ -182,7 +193,7 @@ impl WriteDir {
     fn link_sealed(
         &self,
         name: &[u8],
-        source: &OwnedFd,
+        source: &Linked<'_>,
         inode: u64,
         layer: &Layer,
     ) -> Result<(), SnapshotError> {
@@ -191,7 +202,7 @@ impl WriteDir {
         if !links.claim(inode, layer) {
             return Err(errno(Errno::XDEV, &path));
         }
-        let linked = self.link_fd(name, &path, source, inode);
+        let linked = self.make_link(name, &path, source);
         match (&linked, layer.digests().get(inode)) {
             (Ok(()), Some(digest)) => self.upper().written().take_over(inode, digest),
             (Ok(()), None) => {}
@@ -200,19 +211,13 @@ impl WriteDir {
         linked
     }
 
-    fn link_fd(
+    fn make_link(
         &self,
         name: &[u8],
         path: &RootedPath,
-        source: &OwnedFd,
-        inode: u64,
+        source: &Linked<'_>,
     ) -> Result<(), SnapshotError> {
-        let from = fdio::proc_path(source);
-        self.create(name, path, |dir| {
-            rustix::fs::linkat(CWD, &from, dir, name, AtFlags::SYMLINK_FOLLOW)
-        })?;
-        let place = (self.path().clone(), name.to_vec());
-        self.upper().links().note(inode, place);
+        self.create(name, path, |dir| source.link(dir, name))?;
         Ok(())
     }
 
@@ -222,10 +227,14 @@ impl WriteDir {
         let store = self.upper().store();
         let place = std::fs::read_link(fdio::proc_path(source)).ok()?;
         let inside = place.strip_prefix(store.path()).ok()?;
-        let folder = inside.components().next()?.as_os_str().as_bytes();
+        let mut components = inside.components();
+        let folder = components.next()?.as_os_str().as_bytes();
         let folder = std::str::from_utf8(folder).ok()?;
         if folder == self.upper().folder_name() {
-            return Some(Holder::Ourselves);
+            let inside = components.as_path().strip_prefix("fs").ok()?;
+            let path = RootedPath::new(inside.as_os_str().as_bytes());
+            let name = path.file_name()?.to_vec();
+            return Some(Holder::Ourselves((path.parent()?, name)));
         }
         let id: LayerId = folder.parse().ok()?;
         store.layer(id).map(Holder::Sealed)
@@ -296,8 +305,28 @@ impl WriteDir {
 
 /// What holds a file.
 enum Holder {
-    Ourselves,
+    /// This layer, at this place.
+    Ourselves(Place),
     Sealed(Layer),
+}
+
+/// What a link is made to.
+enum Linked<'a> {
+    /// A name, which is not followed.
+    Name(&'a OwnedFd, &'a [u8]),
+    Opened(&'a OwnedFd),
+}
+
+impl Linked<'_> {
+    fn link(&self, dir: &OwnedFd, name: &[u8]) -> rustix::io::Result<()> {
+        match self {
+            Self::Name(from, old) => rustix::fs::linkat(from, *old, dir, name, AtFlags::empty()),
+            Self::Opened(fd) => {
+                let path = fdio::proc_path(fd);
+                rustix::fs::linkat(CWD, path, dir, name, AtFlags::SYMLINK_FOLLOW)
+            }
+        }
+    }
 }
 
 fn raw_mode(mode: u32) -> Mode {

@@ -46,6 +46,13 @@ pub(super) struct DirInner {
     making: Mutex<()>,
 }
 
+impl Drop for DirInner {
+    /// Forgets the directory, so that those which nobody has open cost nothing.
+    fn drop(&mut self) {
+        self.upper.drop_unused(&self.path);
+    }
+}
+
 impl WriteDir {
     pub(super) fn make_root(upper: &Upper) -> Result<Self, SnapshotError> {
         let inner = DirInner {

@@ -240,6 +240,15 @@ impl Upper {
         Ok(made)
     }
 
+    /// Forgets the directory `path` if nobody has it open.
+    fn drop_unused(&self, path: &RootedPath) {
+        let mut dirs = self.dirs();
+        // Somebody else may have opened it again meanwhile.
+        if dirs.get(path).is_some_and(|dir| dir.strong_count() == 0) {
+            dirs.remove(path);
+        }
+    }
+
     /// Says whether somebody may hold the directory `path`, or one below it, which holds it too.
     fn knows(&self, path: &RootedPath) -> bool {
         self.dirs().contains_key(path)

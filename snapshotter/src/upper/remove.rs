@@ -2,6 +2,7 @@
 
 use std::os::fd::OwnedFd;
 
+use lamina_types::CancelToken;
 use lamina_types::IoContext;
 use lamina_types::RootedPath;
 use rustix::io::Errno;
@@ -20,6 +21,14 @@ impl WriteDir {
     /// # Errors
     /// `ENOENT` if the view has no such name.
     pub fn remove(&self, name: &[u8]) -> Result<(), SnapshotError> {
+        self.remove_while(name, &CancelToken::new())
+    }
+
+    /// As [`WriteDir::remove`], for trees of any size: looks at `cancel` for every name.
+    ///
+    /// # Errors
+    /// As [`WriteDir::remove`]; [`SnapshotError::Cancelled`], with part of the tree removed.
+    pub fn remove_while(&self, name: &[u8], cancel: &CancelToken) -> Result<(), SnapshotError> {
         let path = self.check(name)?;
         let above = match self.made() {
             Some(dir) => fdio::stat_at(dir, name).at(&path)?,
@@ -33,7 +42,13 @@ impl WriteDir {
             return Err(errno(Errno::NOENT, &path));
         }
         let dir = self.ensure()?;
-        self.clear(dir, name, &path)?;
+        if above.is_some() {
+            let cleared = self.clear_while(dir, name, &path, cancel);
+            cancel.check()?;
+            cleared?;
+        } else if self.upper().knows(&path) {
+            self.upper().forget(&path);
+        }
         if below {
             make_whiteout(dir, name).at(&path)?;
         }
@@ -47,6 +62,16 @@ impl WriteDir {
         name: &[u8],
         path: &RootedPath,
     ) -> Result<(), SnapshotError> {
+        self.clear_while(dir, name, path, &CancelToken::new())
+    }
+
+    fn clear_while(
+        &self,
+        dir: &OwnedFd,
+        name: &[u8],
+        path: &RootedPath,
+        cancel: &CancelToken,
+    ) -> Result<(), SnapshotError> {
         let raw = fdio::stat_at(dir, name).at(path)?;
         match raw {
             Some(raw) if raw.is_dir() => self.upper().written().clear(),
@@ -54,6 +79,8 @@ impl WriteDir {
             None => {}
         }
         remove::remove_tree(dir, name).at(path)?;
+        let go_on = || cancel.check().map_err(|_| Errno::CANCELED);
+        remove::remove_tree_while(dir, name, &go_on).at(path)?;
         if raw.is_some_and(|raw| raw.is_dir()) || self.upper().knows(path) {
             self.upper().forget(path);
         }
