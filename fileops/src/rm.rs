@@ -23,12 +23,17 @@ pub(crate) fn run(
     };
     for path in paths {
         cancel.check()?;
-        remove(&path, action.allow_not_found, target)?;
+        remove(&path, action.allow_not_found, target, cancel)?;
     }
     Ok(())
 }
 
-fn remove(path: &RootedPath, allow_not_found: bool, target: &Target) -> Result<(), FileOpError> {
+fn remove(
+    path: &RootedPath,
+    allow_not_found: bool,
+    target: &Target,
+    cancel: &CancelToken,
+) -> Result<(), FileOpError> {
     let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
         return Err(FileOpError::RemoveRoot);
     };
@@ -41,7 +46,8 @@ fn remove(path: &RootedPath, allow_not_found: bool, target: &Target) -> Result<(
             _ => {}
         }
     }
-    let removed = target.upper.dir(&parent).and_then(|dir| dir.remove(name));
+    let dir = target.upper.dir(&parent);
+    let removed = dir.and_then(|dir| dir.remove_while(name, cancel));
     match removed {
         Err(error) if error.is_not_found() => Ok(()),
         other => other.map_err(failed("unlinkat", &place)),

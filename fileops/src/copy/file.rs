@@ -1,5 +1,9 @@
 //! One file, symlink or device put in its place.
 
+use std::ops::Range;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering;
+
 use lamina_snapshotter::Entry;
 use lamina_snapshotter::MetadataChange;
 use lamina_snapshotter::SnapshotError;
@@ -8,6 +12,7 @@ use lamina_types::CancelToken;
 use lamina_types::FileKind;
 use rustix::io::Errno;
 
+use super::data::Data;
 use super::data::DataCopier;
 use super::settings::Settings;
 use crate::FileOpError;
@@ -20,6 +25,17 @@ pub(crate) struct FileCopier<'a> {
     data: DataCopier<'a>,
 }
 
+/// A file that is made but empty, and so large that several threads copy its data.
+pub(crate) struct LargeFile {
+    data: Data,
+    change: MetadataChange,
+    dir: WriteDir,
+    name: Vec<u8>,
+    source: Entry,
+    /// Ranges that are not copied yet.
+    left: AtomicUsize,
+}
+
 impl<'a> FileCopier<'a> {
     pub(crate) fn new(settings: &'a Settings, cancel: &'a CancelToken) -> Self {
         Self {
@@ -28,25 +44,28 @@ impl<'a> FileCopier<'a> {
         }
     }
 
-    /// Makes `name`, which does not exist, in `dir` a copy of `source`.
+    pub(crate) fn check_cancel(&self) -> Result<(), FileOpError> {
+        Ok(self.data.cancel.check()?)
+    }
+
+    /// Makes `name`, which does not exist, in `dir` a copy of `source`; a large file is returned, for
+    /// its ranges to be copied.
     pub(crate) fn put(
         &self,
         source: &Entry,
         dir: &WriteDir,
         name: &[u8],
-    ) -> Result<(), FileOpError> {
+    ) -> Result<Option<LargeFile>, FileOpError> {
         let stat = source.stat();
         match stat.kind {
             FileKind::File if self.settings.keeps(stat) && self.link(source, dir, name)? => {
-                return Ok(());
+                return Ok(None);
             }
             FileKind::File => {
-                return self.put_data(source, dir, name, &self.settings.metadata(stat));
+                return self.begin(source, dir, name, self.settings.metadata(stat));
             }
             FileKind::Symlink => dir.symlink(name, &stat.link_target)?,
-            // A socket means nothing without its process; its place is kept by an empty file.
-            FileKind::Socket => drop(dir.create_file(name, 0o600)?),
-            FileKind::Fifo | FileKind::CharDevice | FileKind::BlockDevice => {
+            FileKind::Fifo | FileKind::Socket | FileKind::CharDevice | FileKind::BlockDevice => {
                 dir.make_node(name, stat)?;
             }
             FileKind::Directory => {
@@ -54,7 +73,8 @@ impl<'a> FileCopier<'a> {
                 return Err(FileOpError::IsADirectory { path });
             }
         }
-        Ok(metadata::set(dir, name, &self.settings.metadata(stat))?)
+        metadata::set(dir, name, &self.settings.metadata(stat))?;
+        Ok(None)
     }
 
     /// Copies data and sets `change`.
@@ -63,13 +83,60 @@ impl<'a> FileCopier<'a> {
         source: &Entry,
         dir: &WriteDir,
         name: &[u8],
-        change: &MetadataChange,
+        change: MetadataChange,
     ) -> Result<(), FileOpError> {
-        let from = source.open()?;
+        let Some(large) = self.begin(source, dir, name, change)? else {
+            return Ok(());
+        };
+        for range in large.ranges() {
+            self.copy_range(&large, range)?;
+        }
+        Ok(())
+    }
+
+    /// Makes the file, and copies its data unless there is work for several threads.
+    fn begin(
+        &self,
+        source: &Entry,
+        dir: &WriteDir,
+        name: &[u8],
+        change: MetadataChange,
+    ) -> Result<Option<LargeFile>, FileOpError> {
         let to = dir.create_file(name, 0o600)?;
-        self.data.copy(&from, &to, &dir.path().join(name))?;
-        metadata::set_file(dir, name, &to, change)?;
-        Ok(dir.take_over_digest(&to, source)?)
+        let data = self.data.begin(source, to, dir.path().join(name))?;
+        let mut ranges = data.ranges();
+        if ranges.len() > 1 {
+            let (left, name) = (AtomicUsize::new(ranges.len()), name.to_vec());
+            let dir = dir.clone();
+            return Ok(Some(LargeFile {
+                data,
+                change,
+                dir,
+                name,
+                source: source.clone(),
+                left,
+            }));
+        }
+        if let Some(all) = ranges.next() {
+            self.data.copy(&data, all)?;
+        }
+        metadata::set_file(dir, name, &data.to, &change)?;
+        dir.take_over_digest(&data.to, source)?;
+        Ok(None)
+    }
+
+    /// Copies a range of a large file; the last one, whichever it is, sets the metadata.
+    pub(crate) fn copy_range(
+        &self,
+        large: &LargeFile,
+        range: Range<u64>,
+    ) -> Result<(), FileOpError> {
+        self.data.copy(&large.data, range)?;
+        if large.left.fetch_sub(1, Ordering::AcqRel) == 1 {
+            metadata::set_file(&large.dir, &large.name, &large.data.to, &large.change)?;
+            large.dir.take_over_digest(&large.data.to, &large.source)?;
+        }
+        Ok(())
     }
 
     /// Makes `name` a link to the sealed inode of `source`; says whether it could.
@@ -79,6 +146,13 @@ impl<'a> FileCopier<'a> {
             Err(error) if is_link_refused(&error) => Ok(false),
             Err(error) => Err(error.into()),
         }
+    }
+}
+
+impl LargeFile {
+    /// Returns the ranges to copy, in any order.
+    pub(crate) fn ranges(&self) -> impl ExactSizeIterator<Item = Range<u64>> + use<> {
+        self.data.ranges()
     }
 }
 

@@ -73,11 +73,13 @@ impl Links {
         let mut further = state.further;
         further.sort();
         for (place, first) in &further {
+            files.check_cancel()?;
             link(upper, place, first, files)?;
         }
         let mut directories = state.directories;
         directories.sort_by(|(a, _), (b, _)| b.cmp(a));
         for (path, change) in directories {
+            files.check_cancel()?;
             metadata::set_own(&upper.dir(&path)?, &change)?;
         }
         Ok(())
@@ -96,7 +98,7 @@ fn link(
     match dir.link_from(&place.1, &first) {
         Err(error) if is_link_refused(&error) => {
             let change = MetadataChange::all_of(first.stat());
-            files.put_data(&first, &dir, &place.1, &change)
+            files.put_data(&first, &dir, &place.1, change)
         }
         other => Ok(other?),
     }

@@ -7,7 +7,8 @@
 //! 3. [`node`] holds the directories under way: made when first needed, finished (owner, attributes,
 //!    mode, time) once all inside is done.
 //! 4. [`file`] puts one file in place: by a link to the sealed inode if nothing about it changes,
-//!    else by reflink, by `copy_file_range`, or by reading and writing ([`data`]).
+//!    else by reflink, by `copy_file_range`, or by reading and writing ([`ways`]); large files in
+//!    ranges, on all threads ([`data`]).
 //! 5. [`links`] makes the further names of hard-linked files last, when their first names exist.
 
 mod data;
@@ -16,6 +17,7 @@ mod links;
 mod node;
 mod settings;
 mod walk;
+mod ways;
 
 use lamina_snapshotter::Entry;
 use lamina_snapshotter::Follow;

@@ -5,6 +5,7 @@
 //! whoever does the last piece.
 
 use std::cmp::Ordering;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
@@ -16,6 +17,7 @@ use lamina_types::RootedPath;
 use rayon::Scope;
 
 use super::file::FileCopier;
+use super::file::LargeFile;
 use super::links::Links;
 use super::node::Above;
 use super::node::Node;
@@ -29,6 +31,14 @@ use crate::target::Target;
 
 /// Names of one directory that are copied as one piece of work: some hundred microseconds of it.
 const RUN: usize = 32;
+
+/// A name in a directory of the target.
+struct Place<'a> {
+    dir: &'a WriteDir,
+    /// The directory was made by the copy, so that nothing is in the way.
+    is_new: bool,
+    name: &'a [u8],
+}
 
 /// One source under way to one place.
 pub(crate) struct Walk<'a> {
@@ -61,27 +71,38 @@ impl<'a> Walk<'a> {
         };
         match (source.stat().is_dir(), above) {
             (true, above) => self.tree(above, name, source)?,
-            (false, Above::Outside(parent)) => self.file(&source, &parent, name)?,
+            (false, Above::Outside(parent)) => return self.file(&source, &parent, name),
             (false, _) => {
                 let path = place.to_string();
                 return Err(FileOpError::IsADirectory { path });
             }
         }
+        self.finish()
+    }
+
+    /// Copies `source`, which is no directory, to `name` in `parent`.
+    pub(crate) fn file(
+        self,
+        source: &Entry,
+        parent: &WriteDir,
+        name: &[u8],
+    ) -> Result<(), FileOpError> {
+        let place = Place {
+            dir: parent,
+            is_new: false,
+            name,
+        };
+        rayon::in_place_scope(|scope| self.put(scope, source, &place, None))?;
+        self.finish()
+    }
+
+    /// Reports the first error, or does what had to wait for all else.
+    fn finish(self) -> Result<(), FileOpError> {
         let failure = self.failure.into_inner();
         match failure.unwrap_or_else(PoisonError::into_inner) {
             Some((_, error)) => Err(error),
             None => self.links.finish(&self.target.upper, &self.files),
         }
-    }
-
-    /// Copies `source`, which is no directory, to `name` in `parent`.
-    pub(crate) fn file(
-        &self,
-        source: &Entry,
-        parent: &WriteDir,
-        name: &[u8],
-    ) -> Result<(), FileOpError> {
-        self.put(source, parent, name, false, None)
     }
 
     /// Copies a directory; errors inside are noted, not returned.
@@ -98,10 +119,12 @@ impl<'a> Walk<'a> {
     fn directory<'s>(&'s self, scope: &Scope<'s>, node: Arc<Node>) {
         match node.source.read_dir() {
             Ok(names) => {
-                for run in names.chunks(RUN) {
-                    let (node, run) = (Arc::clone(&node), run.to_vec());
+                let names: Arc<[Vec<u8>]> = names.into();
+                for start in (0..names.len()).step_by(RUN) {
+                    let (node, names) = (Arc::clone(&node), Arc::clone(&names));
+                    let run = start..names.len().min(start + RUN);
                     node.begin();
-                    scope.spawn(move |scope| self.names(scope, node, &run));
+                    scope.spawn(move |scope| self.names(scope, node, &names[run]));
                 }
             }
             Err(error) => self.fail(&node.relative, error.into()),
@@ -142,8 +165,13 @@ impl<'a> Walk<'a> {
             node.begin();
             scope.spawn(move |scope| self.child_directory(scope, node, &name, verdict));
         } else if verdict.included {
-            let (parent, new) = node.open(self.settings)?;
-            self.put(&source, &parent, name, new, Some(node))?;
+            let (parent, is_new) = node.open(self.settings)?;
+            let place = Place {
+                dir: &parent,
+                is_new,
+                name,
+            };
+            self.put(scope, &source, &place, Some(node))?;
         }
         Ok(())
     }
@@ -190,33 +218,79 @@ impl<'a> Walk<'a> {
         Ok(child)
     }
 
-    /// Puts anything but a directory in place of what may be there.
-    fn put(
-        &self,
+    /// Puts anything but a directory, which is in `node` if there is one, in place of what may be there.
+    fn put<'s>(
+        &'s self,
+        scope: &Scope<'s>,
         source: &Entry,
-        parent: &WriteDir,
-        name: &[u8],
-        new: bool,
-        node: Option<&Node>,
+        place: &Place<'_>,
+        node: Option<&Arc<Node>>,
     ) -> Result<(), FileOpError> {
-        let existing = match new {
-            true => None,
-            false => parent.lookup(name)?,
-        };
-        if let Some(existing) = existing {
-            if existing.stat().is_dir() && !self.settings.replace {
-                let path = parent.path().join(name).to_string();
-                return Err(FileOpError::IsADirectory { path });
-            }
-            parent.remove(name)?;
-        }
+        let Place { dir, name, .. } = *place;
+        self.clear(place)?;
         if let Some(node) = node
-            && self.links.is_further_name(source, parent, name)
+            && self.links.is_further_name(source, dir, name)
         {
             node.await_links();
             return Ok(());
         }
-        self.files.put(source, parent, name)
+        if let Some(large) = self.files.put(source, dir, name)? {
+            self.spread(scope, large, node.map(|node| (Arc::clone(node), name)));
+        }
+        Ok(())
+    }
+
+    /// Removes what is in the way of a file.
+    fn clear(&self, place: &Place<'_>) -> Result<(), FileOpError> {
+        let existing = match place.is_new {
+            true => None,
+            false => place.dir.lookup(place.name)?,
+        };
+        let Some(existing) = existing else {
+            return Ok(());
+        };
+        if existing.stat().is_dir() && !self.settings.replace {
+            let path = place.dir.path().join(place.name).to_string();
+            return Err(FileOpError::IsADirectory { path });
+        }
+        Ok(place.dir.remove(place.name)?)
+    }
+
+    /// Spawns the work for a large file, which is the name in the node, or what the copy is of.
+    fn spread<'s>(
+        &'s self,
+        scope: &Scope<'s>,
+        large: LargeFile,
+        inside: Option<(Arc<Node>, &[u8])>,
+    ) {
+        let relative = match &inside {
+            Some((node, name)) => node.relative_child(name),
+            None => Vec::new(),
+        };
+        let large = Arc::new((large, relative));
+        for range in large.0.ranges() {
+            let large = Arc::clone(&large);
+            let node = inside.as_ref().map(|(node, _)| Arc::clone(node));
+            node.iter().for_each(|node| node.begin());
+            scope.spawn(move |_| self.range(&large, range, node));
+        }
+    }
+
+    /// Copies a range of the large file at a path.
+    fn range(
+        &self,
+        (large, relative): &(LargeFile, Vec<u8>),
+        range: Range<u64>,
+        node: Option<Arc<Node>>,
+    ) {
+        if !self.is_behind_failure(relative)
+            && let Err(error) = self.files.copy_range(large, range)
+        {
+            self.fail(relative, error);
+        }
+        if let Some(node) = node {
+            self.end(node);
+        }
     }
 
     /// Notes that a piece of work in `node` is done, and finishes what is complete by that.
