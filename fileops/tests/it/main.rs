@@ -1,13 +1,21 @@
 //! File operations: behaviour, and BuildKit's own results as the oracle.
 
 mod backends;
+mod copier;
 mod copies;
+mod errors;
+mod escape;
 mod goldens;
 mod machine;
+mod memory;
 mod model;
+mod odd;
 mod ops;
+mod reflink;
 mod refused_links;
 mod rows;
+mod sharing;
 mod simple;
 mod single_id;
 mod speed;
+mod table;
