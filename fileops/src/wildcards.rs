@@ -108,6 +108,11 @@ fn by_component(
         return Ok(());
     };
     for name in first.select(dir)? {
+        if rest.is_empty() && matches!(first, Component::Wildcard(_)) {
+            // It was listed, so it is there.
+            found.push(dir.path().join(&name));
+            continue;
+        }
         let child = match dir.child(&name) {
             Err(error) if error.is_not_found() => continue,
             found => found?,

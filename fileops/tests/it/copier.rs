@@ -202,6 +202,8 @@ fn work_that_nobody_wants_ends_soon() {
     let Some(machine) = Machine::new() else {
         return;
     };
+    // The count is brought up to date when a thread waits.
+    std::thread::sleep(Duration::from_millis(1));
     if on_processor(rustix::thread::gettid().as_raw_nonzero().get()).is_zero() {
         skip::<()>("the kernel does not count the time of threads");
         return;
@@ -235,4 +237,46 @@ fn work_that_nobody_wants_ends_soon() {
         });
         went_on(|cancel| apply(&action, &layer, None, cancel))
     });
+}
+
+#[test]
+fn removals_by_many_threads_touch_only_their_directories() {
+    const TIME: i128 = 1_000_000_000_000_000_000;
+    let Some(machine) = Machine::new() else {
+        return;
+    };
+    let layer = machine.on(&LayerStack::empty());
+    let all = layer.writer().root().expect("root").make_dir(b"all", 0o755);
+    let all = all.expect("a directory");
+    for number in 0..64 {
+        let dir = all.make_dir(number.to_string().as_bytes(), 0o755);
+        let dir = dir.expect("a directory");
+        for name in [b"a", b"b"] {
+            drop(dir.create_file(name, 0o644).expect("a file"));
+        }
+    }
+    all.restore_own_mtime(TIME).expect("set");
+    drop(all);
+    let lower = machine.seal(layer);
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(8).build();
+    let pool = pool.expect("threads");
+    let action = Action::Rm(RmAction {
+        path: b"/all/*/*".to_vec(),
+        allow_wildcard: true,
+        ..RmAction::default()
+    });
+    for round in 0..4 {
+        let layer = machine.on(&lower);
+        let removed = pool.install(|| apply(&action, &layer, None, &CancelToken::new()));
+        removed.expect("removed");
+        let all = layer
+            .tree()
+            .lookup(&RootedPath::new("/all"), Follow::Parents);
+        let all = all.expect("stays");
+        assert_eq!(all.stat().mtime_ns, TIME, "round {round}");
+        for name in all.read_dir().expect("names") {
+            let left = all.child(&name).expect("stays").read_dir().expect("names");
+            assert!(left.is_empty(), "round {round}: {left:?}");
+        }
+    }
 }

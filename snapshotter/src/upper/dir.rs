@@ -43,6 +43,7 @@ pub(super) struct DirInner {
     pub(super) lower: Arc<[Part]>,
     /// The directory in the upper, once it is there.
     made: OnceLock<Arc<OwnedFd>>,
+    /// Held while a directory in this one is copied up.
     making: Mutex<()>,
 }
 
@@ -234,7 +235,8 @@ impl WriteDir {
         }
         let parent = self.parent().expect("the root is always in the upper");
         let above = parent.ensure()?;
-        let making = self.0.making.lock();
+        // The parent's, not this one's: what is made beside would change its time meanwhile.
+        let making = parent.0.making.lock();
         let _making = making.unwrap_or_else(PoisonError::into_inner);
         if let Some(fd) = self.made() {
             return Ok(fd);
