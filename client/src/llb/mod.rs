@@ -173,7 +173,13 @@ impl State {
             timestamp: UNSET,
             ..pb::FileActionCopy::default()
         };
-        self.file_with(Action::Copy(copy), Some(from))
+        self.file_from(Action::Copy(copy), from)
+    }
+
+    /// Does one file operation as it is given, which reads from another tree.
+    #[must_use]
+    pub fn file_from(&self, action: Action, from: &Self) -> Self {
+        self.file_with(action, Some(from))
     }
 
     /// Does one file operation as it is given.

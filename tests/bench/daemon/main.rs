@@ -2,11 +2,15 @@
 //!
 //! ```text
 //! daemon-bench [CASE..] -- ADDRESS [PEER]    reads, graph, rebuild, upload
+//! daemon-bench copies DIR ADDRESS [PEER]     file operations, with the files of the client below DIR
+//! daemon-bench large DIR ADDRESS [PEER]      of these, copies of large files
 //! daemon-bench start PROGRAM DIR             starts PROGRAM with state folders below DIR
 //! ```
 //! Addresses are those of daemons that speak BuildKit's API; each figure of the second is printed
 //! beside the first, with the ratio. `scripts/bench daemon` starts the daemons.
 
+mod context;
+mod copies;
 mod fill;
 mod graph;
 mod reads;
@@ -28,18 +32,29 @@ async fn main() -> Outcome<()> {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words.as_slice() {
         ["start", program, dir] => start::start(Path::new(program), Path::new(dir)).await,
+        ["copies", dir, addresses @ ..] => {
+            copies::copies(&connect(addresses).await?, Path::new(dir)).await
+        }
+        ["large", dir, addresses @ ..] => {
+            copies::large(&connect(addresses).await?, Path::new(dir)).await
+        }
         words => compare(words).await,
     }
+}
+
+async fn connect(addresses: &[&str]) -> Outcome<Vec<Subject>> {
+    let mut subjects = Vec::new();
+    for address in addresses {
+        subjects.push(Subject::connect(address).await?);
+    }
+    Ok(subjects)
 }
 
 /// Runs the cases on daemons that run.
 async fn compare(words: &[&str]) -> Outcome<()> {
     let at = words.iter().position(|word| *word == "--");
     let (cases, addresses) = words.split_at(at.unwrap_or(0));
-    let mut subjects = Vec::new();
-    for address in addresses.iter().filter(|word| **word != "--") {
-        subjects.push(Subject::connect(address).await?);
-    }
+    let subjects = connect(addresses.strip_prefix(&["--"]).unwrap_or(addresses)).await?;
     let wanted = |case: &str| cases.is_empty() || cases.contains(&case);
     memory(&subjects, "one client, nothing asked").await;
     if wanted("reads") {
