@@ -7,6 +7,8 @@ use lamina_types::Cancelled;
 use lamina_types::IoContext;
 use lamina_types::PathError;
 
+use crate::action::CopyAction;
+
 /// A file operation failed; texts follow BuildKit's where clients know them (row FIL-24).
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -14,6 +16,17 @@ pub enum FileOpError {
     /// The build does not want the result any more.
     #[error(transparent)]
     Cancelled(#[from] Cancelled),
+    /// A copy could not be carried out.
+    #[error("copy {from} to {to}: {cause}")]
+    Copy {
+        /// The source, as the client wrote it.
+        from: String,
+        /// The destination, as the client wrote it.
+        to: String,
+        /// What is at fault.
+        #[source]
+        cause: Box<Self>,
+    },
     /// A source names nothing.
     #[error("lstat {path}: no such file or directory")]
     SourceNotFound {
@@ -98,6 +111,19 @@ impl From<SnapshotError> for FileOpError {
 }
 
 impl FileOpError {
+    /// Names what was to be copied where; whoever cancelled knows that.
+    pub(crate) fn of_copy(self, action: &CopyAction) -> Self {
+        let text = |path: &[u8]| String::from_utf8_lossy(path).into_owned();
+        match self {
+            Self::Cancelled(cancelled) => Self::Cancelled(cancelled),
+            cause => Self::Copy {
+                from: text(&action.source),
+                to: text(&action.destination),
+                cause: Box::new(cause),
+            },
+        }
+    }
+
     /// Returns the error that the system has as `errno` for `operation` at `path`.
     pub(crate) fn system(
         operation: &'static str,

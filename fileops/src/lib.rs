@@ -78,7 +78,9 @@ pub fn apply(
     cancel.check()?;
     let target = target::Target::new(target);
     match action {
-        Action::Copy(copy) => copy::run(copy, &target, source, cancel),
+        Action::Copy(copy) => {
+            copy::run(copy, &target, source, cancel).map_err(|error| error.of_copy(copy))
+        }
         Action::MkFile(mkfile) => mkfile::run(mkfile, &target),
         Action::MkDir(mkdir) => mkdir::run(mkdir, &target),
         Action::Rm(rm) => rm::run(rm, &target, cancel),

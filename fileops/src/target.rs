@@ -32,11 +32,11 @@ impl Target {
         Ok(self.tree.resolve(path, Follow::Last)?)
     }
 
-    /// Returns what is at the resolved `path`, if there is anything.
+    /// Returns what is at the resolved `path`, if there is anything; below a file there is nothing.
     pub(crate) fn find(&self, path: &RootedPath) -> Result<Option<Entry>, FileOpError> {
         match self.tree.lookup(path, Follow::Parents) {
             Ok(entry) => Ok(Some(entry)),
-            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) if error.is_not_found() || errno(&error) == Some(Errno::NOTDIR) => Ok(None),
             Err(error) => Err(error.into()),
         }
     }

@@ -10,6 +10,7 @@ use lamina_types::CancelToken;
 use lamina_types::RootedPath;
 
 use crate::FileOpError;
+use crate::target::failed;
 
 /// Returns the paths in `tree` that `pattern` matches, in path order; `pattern` itself if it has
 /// nothing special.
@@ -28,7 +29,7 @@ pub(crate) fn matches(
         return Ok(vec![pattern.clone()]);
     };
     let base = RootedPath::new(parts[..first].join(&b'/'));
-    let base = tree.lookup(&base, follow)?;
+    let base = tree.lookup(&base, follow).map_err(failed("lstat", &base))?;
     let mut found = Vec::new();
     match Search::new(&parts[first..]) {
         Some(search) if base.stat().is_dir() => search.run(&base, &mut found, cancel)?,

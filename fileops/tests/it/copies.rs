@@ -210,7 +210,7 @@ fn of_many_conflicts_the_first_in_path_order_is_told() {
     for _ in 0..5 {
         let layer = machine.on(&below);
         let error = run(copy("/s", "/out"), &layer, &source.tree()).expect_err("conflict");
-        let wanted = "cannot replace to directory /out/f150 with file";
+        let wanted = "copy /s to /out: cannot replace to directory /out/f150 with file";
         assert_eq!(error.to_string(), wanted);
     }
 }
@@ -260,7 +260,10 @@ fn sources_cannot_lead_out_of_the_tree() {
         let error = run(copy(path, "/out"), &layer, &source).expect_err(path);
         assert_eq!(
             error.to_string(),
-            format!("lstat {path}: no such file or directory").replace("/../..", "")
+            format!(
+                "copy {path} to /out: lstat {}: no such file or directory",
+                path.trim_start_matches("/../..")
+            )
         );
     }
 }
@@ -349,7 +352,10 @@ fn without_a_source_nothing_is_found() {
     let layer = machine.on(&LayerStack::empty());
     let action = Action::Copy(copy("/a", "/b"));
     let error = apply(&action, &layer, None, &CancelToken::new()).expect_err("no source");
-    assert_eq!(error.to_string(), "lstat /a: no such file or directory");
+    assert_eq!(
+        error.to_string(),
+        "copy /a to /b: lstat /a: no such file or directory"
+    );
 }
 
 #[test]
