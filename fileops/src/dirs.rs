@@ -6,10 +6,11 @@ use lamina_types::RootedPath;
 use rustix::io::Errno;
 
 use crate::FileOpError;
+use crate::inherit::Inherited;
 use crate::target::Target;
 use crate::target::failed;
 
-/// Makes missing directories and gives each the same mode, owner and time.
+/// Makes missing directories and gives each the same mode, owner and time, but for what it inherits.
 pub(crate) struct DirectoryMaker {
     pub(crate) mode: u32,
     pub(crate) owner: Option<(u32, u32)>,
@@ -62,10 +63,11 @@ impl DirectoryMaker {
         parent: &WriteDir,
         name: &[u8],
     ) -> Result<WriteDir, lamina_snapshotter::SnapshotError> {
+        let inherited = Inherited::from(parent)?;
         let dir = parent.make_dir(name, self.mode)?;
         dir.set_own_metadata(&MetadataChange {
-            owner: self.owner,
-            mode: Some(self.mode),
+            owner: inherited.owner(self.owner),
+            mode: Some(inherited.directory_mode(self.mode)),
             ..MetadataChange::default()
         })?;
         self.made.push(dir.clone());

@@ -31,6 +31,7 @@ mod action;
 mod copy;
 mod dirs;
 mod error;
+mod inherit;
 mod metadata;
 mod mkdir;
 mod mkfile;

@@ -10,6 +10,7 @@ use rustix::io::Errno;
 
 use crate::FileOpError;
 use crate::action::MkFileAction;
+use crate::inherit::Inherited;
 use crate::owner;
 use crate::target::Place;
 use crate::target::Target;
@@ -29,6 +30,7 @@ pub(crate) fn run(action: &MkFileAction, target: &Target) -> Result<(), FileOpEr
     let mut change = match place.dir.lookup(&place.name).map_err(&failed)? {
         Some(existing) => displace(&existing, &place)?,
         None => MetadataChange {
+            owner: Inherited::from(&place.dir).map_err(&failed)?.owner(None),
             mode: Some(action.mode & 0o777),
             ..MetadataChange::default()
         },

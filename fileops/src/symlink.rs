@@ -5,6 +5,7 @@ use rustix::io::Errno;
 
 use crate::FileOpError;
 use crate::action::SymlinkAction;
+use crate::inherit::Inherited;
 use crate::owner;
 use crate::target::Target;
 use crate::target::failed;
@@ -22,7 +23,7 @@ pub(crate) fn run(action: &SymlinkAction, target: &Target) -> Result<(), FileOpE
         .symlink(&place.name, &action.target)
         .map_err(&failed)?;
     let change = MetadataChange {
-        owner,
+        owner: Inherited::from(&place.dir).map_err(&failed)?.owner(owner),
         mtime_ns: action.timestamp.map(i128::from),
         ..MetadataChange::default()
     };
