@@ -24,8 +24,9 @@ use crate::tree::Tree;
 use crate::tree::find;
 use crate::tree::is_opaque;
 
-/// The longest path that can be written; the kernel's own limit for a path in one call.
-const MAX_PATH_BYTES: usize = 4096;
+/// The longest path that can be written. Calls name one component each, so the kernel's limit of 4,096
+/// bytes does not count; a directory that is open holds a descriptor for each one above it.
+const MAX_PATH_BYTES: usize = 64 << 10;
 
 /// A directory of the merged view. It is copied up when it is first written to.
 ///
