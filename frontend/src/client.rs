@@ -21,6 +21,7 @@ use crate::graph::LocalSource;
 use crate::graph::Output;
 use crate::graph::Vertex;
 use crate::graph::local;
+use crate::ignore::IgnoreFile;
 use crate::located::Located;
 use crate::paths;
 
@@ -40,7 +41,7 @@ pub(crate) struct Client {
     dockerfile: Option<pb::Definition>,
     /// `<filename>.dockerignore`, if there is one.
     own_ignore_file: OnceCell<Vec<u8>>,
-    ignore: OnceCell<Vec<String>>,
+    ignore: OnceCell<Arc<IgnoreFile>>,
 }
 
 /// The Dockerfile.
@@ -196,24 +197,27 @@ impl Client {
             .await
     }
 
-    /// Returns the patterns of the ignore file that applies to the build context (row FDF-47).
+    /// Returns the ignore file that applies to the build context (row FDF-47), an empty one if
+    /// there is none.
     ///
     /// # Errors
-    /// If the context cannot be reached.
-    pub(crate) async fn ignore_patterns(&self) -> Result<Vec<String>> {
-        if self.context.is_some() {
-            return Ok(Vec::new());
-        }
+    /// If the context cannot be reached, or a pattern is malformed.
+    pub(crate) async fn ignore_file(&self) -> Result<Arc<IgnoreFile>> {
         let load = async {
+            if self.context.is_some() {
+                return Ok(Arc::new(IgnoreFile::parse(IGNORE_FILE, b"")?));
+            }
             if let Some(own) = self.own_ignore_file.get() {
-                return Ok(patterns(own));
+                let name = format!("{}{IGNORE_FILE}", self.filename);
+                return Ok(Arc::new(IgnoreFile::parse(&name, own)?));
             }
             let source = LocalSource {
                 shared_key: format!("context-{IGNORE_FILE}"),
                 ..self.ignore_source("context")
             };
             let vertex = local(&source).named(format!("[internal] load {IGNORE_FILE}"));
-            self.read_ignore_file(vertex).await
+            let bytes = self.read_ignore_file(vertex).await?;
+            Ok(Arc::new(IgnoreFile::parse(IGNORE_FILE, &bytes)?))
         };
         self.ignore.get_or_try_init(|| load).await.cloned()
     }
@@ -228,7 +232,8 @@ impl Client {
             ..self.ignore_source(dir)
         };
         let shown = format!("[context {name}] load {IGNORE_FILE}");
-        self.read_ignore_file(local(&source).named(shown)).await
+        let bytes = self.read_ignore_file(local(&source).named(shown)).await?;
+        Ok(patterns(&bytes))
     }
 
     fn ignore_source(&self, dir: &str) -> LocalSource {
@@ -241,17 +246,14 @@ impl Client {
         }
     }
 
-    async fn read_ignore_file(&self, source: Vertex) -> Result<Vec<String>> {
+    async fn read_ignore_file(&self, source: Vertex) -> Result<Vec<u8>> {
         let reference = self.bridge.solve(alone(source)).await?;
         if let Some(reference) = &reference {
             // Only a directory that cannot be reached is an error; a missing file is not.
             self.bridge.evaluate(reference).await?;
         }
-        let bytes = self
-            .read(reference.as_ref(), IGNORE_FILE)
-            .await
-            .unwrap_or_default();
-        Ok(patterns(&bytes))
+        let read = self.read(reference.as_ref(), IGNORE_FILE).await;
+        Ok(read.unwrap_or_default())
     }
 
     /// Returns the source of the build context, narrowed to the paths in `used`.

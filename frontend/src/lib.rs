@@ -23,6 +23,7 @@ mod frontend;
 mod gateway;
 pub mod git;
 mod graph;
+mod ignore;
 pub mod image;
 pub mod instructions;
 pub mod lines;

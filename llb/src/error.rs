@@ -16,6 +16,16 @@ use crate::ops::Leftovers;
 use crate::ops::OpFailure;
 use crate::policy::PolicyError;
 
+/// What a key of a description begins with if its value says why a path of an input is missing.
+const MISSING: &str = "lamina.missing:";
+
+/// Returns the key under which the description of a step says why it will not find `path`, which is
+/// absolute and clean. If it does not, the error ends with that reason.
+#[must_use]
+pub fn missing_key(path: &str) -> String {
+    format!("{MISSING}{path}")
+}
+
 /// Error of a frontend or a solve; carries the typed details of rows ERR-01 to ERR-10 as data.
 #[derive(Debug, Clone, Default, thiserror::Error)]
 #[error("{message}")]
@@ -132,8 +142,24 @@ impl BuildError {
             && solve.op.is_empty()
         {
             Arc::make_mut(solve).describe(definition, &vertex);
+            self.explain_missing();
         }
         self
+    }
+
+    /// Adds why a path is missing, if the op's description has a reason.
+    fn explain_missing(&mut self) {
+        let Some(solve) = &self.solve else {
+            return;
+        };
+        let reason = solve.description.iter().find_map(|(key, reason)| {
+            let path = key.strip_prefix(MISSING)?;
+            let ends = self.message.ends_with(&format!("{path:?}: not found"));
+            ends.then_some(reason)
+        });
+        if let Some(reason) = reason {
+            self.message = format!("{}: {reason}", self.message);
+        }
     }
 
     /// Says which frontend failed, if none is named yet: the innermost is the one that knows.
@@ -268,6 +294,42 @@ mod tests {
         pb::Definition {
             source: Some(source),
             ..pb::Definition::default()
+        }
+    }
+
+    #[test]
+    fn a_missing_path_is_explained_once() {
+        let op = b"op".to_vec();
+        let vertex = Digest::of(&op);
+        let reason = "COPY a: a was excluded by .dockerignore line 3";
+        let metadata = pb::OpMetadata {
+            description: [(missing_key("/a"), reason.to_owned())].into(),
+            ..pb::OpMetadata::default()
+        };
+        let definition = pb::Definition {
+            def: vec![op],
+            metadata: [(vertex.to_string(), metadata)].into(),
+            ..pb::Definition::default()
+        };
+        let left = Leftovers {
+            inputs: Vec::new(),
+            mounts: Vec::new(),
+            subject: SolveSubject::Content(0),
+        };
+        for (message, wanted) in [
+            ("ref x: \"/a\": not found", Some(reason)),
+            ("ref x: \"/ba\": not found", None),
+            ("\"/a\": not found here", None),
+        ] {
+            let error = BuildError {
+                vertex: Some(vertex),
+                solve: Some(Arc::new(SolveFailure::new(&left))),
+                ..BuildError::new(message)
+            };
+            let error = error.with_definition(&definition);
+            let error = error.with_definition(&definition);
+            let wanted = wanted.map_or(message.to_owned(), |reason| format!("{message}: {reason}"));
+            assert_eq!(error.message, wanted);
         }
     }
 

@@ -48,6 +48,7 @@ pub use error::FrontendName;
 pub use error::SolveFailure;
 pub use error::SolveSubject;
 pub use error::SourceExcerpt;
+pub use error::missing_key;
 pub use frontend::Bridge;
 pub use frontend::BridgeServer;
 pub use frontend::BuildResult;

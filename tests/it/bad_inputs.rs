@@ -48,7 +48,10 @@ const DOCKERFILES: &[Row] = &[
     row(
         "ignored source",
         "FROM base\nCOPY ignored /x\n",
-        &["Dockerfile:2", "ignored"],
+        &[
+            "Dockerfile:2",
+            "COPY ignored: ignored was excluded by .dockerignore line 1",
+        ],
     ),
     row(
         "unknown stage as a source",

@@ -1,6 +1,5 @@
 //! `COPY` and `ADD` (rows DFI-19 to DFI-31).
 
-use lamina_patterns::PatternList;
 use lamina_proto::pb;
 use lamina_types::Digest;
 
@@ -14,6 +13,7 @@ use crate::graph::FileBuilder;
 use crate::graph::Output;
 use crate::graph::Vertex;
 use crate::graph::owner;
+use crate::ignore::IgnoreFile;
 use crate::instructions::Copy;
 use crate::instructions::Origin;
 use crate::lint::Linter;
@@ -53,7 +53,8 @@ pub(super) struct CopyPlan<'a> {
     pub(super) options: CopyOptions,
     /// The name that progress shows.
     pub(super) name: String,
-    pub(super) ignore: Option<&'a PatternList>,
+    /// The ignore file that applies to the source.
+    pub(super) ignore: Option<&'a IgnoreFile>,
     pub(super) linter: &'a Linter,
 }
 
@@ -63,7 +64,7 @@ impl Converter<'_> {
         &mut self,
         id: StageId,
         job: CopyJob<'_>,
-        ignore: &PatternList,
+        ignore: &IgnoreFile,
         linter: &Linter,
     ) -> Result<()> {
         let text = names::shown(&self.lexer, &job.origin.code, &self.stages[id].state.env);
@@ -96,7 +97,7 @@ impl Converter<'_> {
         id: StageId,
         job: &'a CopyJob<'a>,
         text: &str,
-        ignore: &'a PatternList,
+        ignore: &'a IgnoreFile,
         linter: &'a Linter,
     ) -> Result<CopyPlan<'a>> {
         let source = self.copy_source(id, job)?;

@@ -13,6 +13,7 @@ use crate::graph::FileBuilder;
 use crate::graph::Output;
 use crate::graph::git;
 use crate::graph::http;
+use crate::ignore::IgnoreFile;
 use crate::instructions::InlineFile;
 use crate::lint::Rule;
 use crate::paths;
@@ -60,6 +61,8 @@ impl Converter<'_> {
             source = start;
         }
         let source = system.absolute("/", source)?;
+        let looked_for = options.required.first().unwrap_or(&source);
+        explain_missing(path, looked_for, plan, file);
         file.copy(plan.source, &source, &plan.destination, options);
         Ok(())
     }
@@ -189,11 +192,22 @@ fn check_digest(text: &str) -> std::result::Result<(), FrontendError> {
     Err(FrontendError::ChecksumFormat)
 }
 
+/// Lets the error say so if `source`, which the user wrote as `path`, is missing because the ignore
+/// file leaves it out.
+fn explain_missing(path: &str, source: &str, plan: &CopyPlan<'_>, file: &mut FileBuilder) {
+    let Some(reason) = plan.ignore.and_then(|ignore| ignore.reason(path)) else {
+        return;
+    };
+    let verb = if plan.job.copy.is_add { "ADD" } else { "COPY" };
+    file.explain_missing(source, format!("{verb} {path}: {reason}"));
+}
+
 /// Reports a source that the ignore file leaves out. With exceptions in that file nothing is said,
 /// since parts of the source may come back.
 fn lint_ignored(path: &str, plan: &CopyPlan<'_>) {
     let Some(ignore) = plan
         .ignore
+        .map(IgnoreFile::list)
         .filter(|list| !list.is_empty() && !list.has_exclusions())
     else {
         return;

@@ -2,40 +2,37 @@
 
 use std::collections::BTreeSet;
 
-use lamina_patterns::PatternList;
-
 use crate::convert::Converter;
 use crate::convert::checks;
 use crate::convert::copy::CopyJob;
 use crate::convert::stages::Command;
 use crate::convert::stages::StageId;
-use crate::error::FrontendError;
 use crate::error::Result;
 use crate::expand::Lexer;
+use crate::ignore::IgnoreFile;
 use crate::instructions::Action;
 use crate::instructions::Instruction;
 use crate::instructions::InstructionError;
 use crate::lint::Linter;
 
 impl Converter<'_> {
-    /// Runs all needed stages; `ignore` holds the patterns of the ignore file.
+    /// Runs all needed stages; `ignore` is the ignore file of the build context.
     pub(super) fn dispatch_stages(
         &mut self,
         needed: &BTreeSet<StageId>,
         target: StageId,
-        ignore: &[String],
+        ignore: &IgnoreFile,
     ) -> Result<()> {
-        let ignore = PatternList::new(ignore).map_err(|_| FrontendError::IgnorePattern)?;
         for id in self.stages.ids() {
             if needed.contains(&id) && !self.stages[id].dispatched {
-                self.dispatch_stage(id, &ignore)?;
+                self.dispatch_stage(id, ignore)?;
             }
         }
         self.stages.paths(target).add("/");
         Ok(())
     }
 
-    fn dispatch_stage(&mut self, id: StageId, ignore: &PatternList) -> Result<()> {
+    fn dispatch_stage(&mut self, id: StageId, ignore: &IgnoreFile) -> Result<()> {
         self.inherit(id);
         self.stages[id].dispatched = true;
         let start = self.start_stage(id);
@@ -100,7 +97,7 @@ impl Converter<'_> {
         Ok(())
     }
 
-    fn dispatch(&mut self, id: StageId, command: Command, ignore: &PatternList) -> Result<()> {
+    fn dispatch(&mut self, id: StageId, command: Command, ignore: &IgnoreFile) -> Result<()> {
         let Command {
             mut instruction,
             sources,

@@ -118,9 +118,9 @@ pub(crate) async fn convert(job: Job<'_>, linter: &Linter) -> Result<Converted> 
     let target = converter.target()?;
     converter.link_stages()?;
     let needed = converter.resolve_stages(target).await?;
-    let ignore = converter.job.client.ignore_patterns().await?;
+    let ignore = converter.job.client.ignore_file().await?;
     converter.dispatch_stages(&needed, target, &ignore)?;
-    converter.finish(target, &ignore)
+    converter.finish(target, ignore.patterns())
 }
 
 /// The state of a conversion.

@@ -49,6 +49,13 @@ impl FileBuilder {
         }
     }
 
+    /// Says why `source` of another tree is missing, should it be so.
+    pub(crate) fn explain_missing(&mut self, source: &str, reason: String) {
+        let path = paths::clean(&paths::join("/", source));
+        self.vertex
+            .describe(&lamina_llb::missing_key(&path), reason);
+    }
+
     /// Copies `source` of another tree to `destination`, which is absolute.
     pub(crate) fn copy(
         &mut self,

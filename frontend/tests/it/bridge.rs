@@ -87,7 +87,8 @@ impl RecordingBridge {
         bridge
     }
 
-    fn add(&mut self, dir: &str, path: &str, data: &[u8]) {
+    /// Adds a file of the client's.
+    pub(crate) fn add(&mut self, dir: &str, path: &str, data: &[u8]) {
         self.files
             .insert((dir.to_owned(), clean(path)), data.to_vec());
     }

@@ -8,6 +8,7 @@ use lamina_llb::BuildError;
 use lamina_llb::BuildResult;
 use lamina_llb::Frontend;
 use lamina_llb::ResultRefs;
+use lamina_llb::missing_key;
 use lamina_proto::pb;
 
 use crate::bridge::RecordingBridge;
@@ -55,6 +56,35 @@ async fn the_context_is_narrowed_to_the_paths_in_use() {
             .attrs
             .contains_key("local.followpaths")
     );
+}
+
+/// Row FDF-47: a source that the ignore file leaves out carries the reason, should it be missed.
+#[tokio::test]
+async fn sources_that_are_ignored_know_the_line() {
+    let file = "FROM scratch\nCOPY app/x kept /\nADD --unpack=false ./log /\n";
+    let mut bridge = RecordingBridge::of(file, &[]);
+    bridge.add("context", ".dockerignore", b"# built\n/log\napp\n");
+    let (bridge, result) = build(bridge).await;
+    result.expect("builds");
+    let definition = bridge.result().expect("a definition is solved");
+    let described = definition.metadata.values();
+    let mut reasons: Vec<_> = described
+        .flat_map(|metadata| metadata.description.clone())
+        .filter(|(key, _)| key != "llb.customname")
+        .collect();
+    reasons.sort();
+    let reason = |path: &str, reason: &str| (missing_key(path), reason.to_owned());
+    let wanted = [
+        reason(
+            "/app/x",
+            "COPY app/x: app/x was excluded by .dockerignore line 3",
+        ),
+        reason(
+            "/log",
+            "ADD ./log: ./log was excluded by .dockerignore line 2",
+        ),
+    ];
+    assert_eq!(reasons, wanted);
 }
 
 /// A named context is narrowed to what is copied from it, and not if a step could read all of it.

@@ -5,10 +5,12 @@ use lamina_snapshotter::SnapshotError;
 use lamina_solver::OpError;
 use lamina_types::CancelToken;
 use lamina_types::Digest;
+use lamina_types::RootedPath;
 use lamina_types::Sha256Hasher;
 
 use super::Leftovers;
 use super::OpFailure;
+use super::missing;
 use crate::Services;
 use crate::Snapshot;
 use crate::SolveSubject;
@@ -50,9 +52,13 @@ fn digest(
     selections: &[Selection],
     cancel: &CancelToken,
 ) -> Result<Digest, OpFailure> {
-    let one = |selection| {
+    let one = |selection: &Selection| {
         let digest = value.stack().digest(selection, cancel);
-        digest.map_err(|source| checksum_failure(label, source))
+        digest.map_err(|source| {
+            let reason =
+                || missing::reason(&value.stack().tree(), &RootedPath::new(&selection.path));
+            checksum_failure(label, source, reason)
+        })
     };
     if let [selection] = selections {
         return one(selection);
@@ -71,21 +77,29 @@ fn require(value: &Snapshot, label: &str, paths: &[RequiredPath]) -> Result<(), 
     let tree = value.stack().tree();
     for path in paths {
         let found = path.is_in(&tree);
-        if !found.map_err(|source| checksum_failure(label, source))? {
+        if !found.map_err(|source| checksum_failure(label, source, || None))? {
+            let name = path.name();
             return Err(OpFailure::NotIncluded {
                 label: label.to_owned(),
-                path: path.name(),
+                reason: missing::reason(&tree, &RootedPath::new(&name)),
+                path: name,
             });
         }
     }
     Ok(())
 }
 
-fn checksum_failure(label: &str, source: SnapshotError) -> OpFailure {
+/// Words an error of reading; `reason` says why something is missing, and is asked only if it is.
+fn checksum_failure(
+    label: &str,
+    source: SnapshotError,
+    reason: impl FnOnce() -> Option<String>,
+) -> OpFailure {
     match source {
         SnapshotError::Cancelled(cancelled) => OpFailure::Cancelled(cancelled),
         source => OpFailure::Checksum {
             label: label.to_owned(),
+            reason: source.is_not_found().then(reason).flatten(),
             source,
         },
     }

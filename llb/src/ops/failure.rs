@@ -47,18 +47,32 @@ pub(crate) enum OpFailure {
     /// The process could not be run.
     #[error("process {command:?} did not complete successfully: {source}")]
     Exec { command: String, source: ExecError },
-    /// An action of a file op failed.
-    #[error(transparent)]
-    File(FileOpError),
+    /// An action of a file op failed; clients know the words of the cause.
+    #[error("{}", cause(.0))]
+    File(#[source] FileOpError),
     /// Content of an input could not be read for the cache key (row ERR-05).
-    #[error("failed to calculate checksum of ref {label}: {}", checksum_text(.source))]
+    #[error(
+        "failed to calculate checksum of ref {label}: {}{}",
+        checksum_text(.source),
+        reason_text(.reason.as_deref())
+    )]
     Checksum {
         label: String,
         source: SnapshotError,
+        /// Why something is not found, if that can be said.
+        reason: Option<String>,
     },
     /// What a copy requires is not there.
-    #[error("failed to calculate checksum of ref {label}: {path:?}: not found")]
-    NotIncluded { label: String, path: String },
+    #[error(
+        "failed to calculate checksum of ref {label}: {path:?}: not found{}",
+        reason_text(.reason.as_deref())
+    )]
+    NotIncluded {
+        label: String,
+        path: String,
+        /// Why not, if that can be said.
+        reason: Option<String>,
+    },
     /// An owner is named, and there is no tree in which names could be looked up. Worded as BuildKit
     /// does.
     #[error("invalid user index: -1")]
@@ -138,6 +152,18 @@ fn checksum_text(source: &SnapshotError) -> String {
     }
 }
 
+/// Leaves out what was to be copied where.
+fn cause(error: &FileOpError) -> &FileOpError {
+    match error {
+        FileOpError::Copy { cause, .. } => cause,
+        other => other,
+    }
+}
+
+fn reason_text(reason: Option<&str>) -> String {
+    reason.map_or_else(String::new, |reason| format!(": {reason}"))
+}
+
 fn status_text(status: &ExitStatus) -> String {
     match status {
         ExitStatus::OutOfMemory => "cannot allocate memory".to_owned(),
@@ -172,6 +198,15 @@ impl OpFailure {
             Self::Process { on_full_disk, .. } => *on_full_disk,
             Self::Left { source, .. } => source.is_on_full_disk(),
             _ => false,
+        }
+    }
+
+    /// Returns the error of a copy, which names what was to be copied where, for the step's log.
+    pub(crate) fn copy(&self) -> Option<&FileOpError> {
+        match self {
+            Self::File(error @ FileOpError::Copy { .. }) => Some(error),
+            Self::Left { source, .. } => source.copy(),
+            _ => None,
         }
     }
 
@@ -225,5 +260,32 @@ impl From<CacheMountError> for OpFailure {
             CacheMountError::Cancelled(cancelled) => Self::Cancelled(cancelled),
             other => Self::CacheMount(Box::new(other)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn copies_keep_the_words_of_their_cause_and_name_the_rest_to_the_log() {
+        let cause = FileOpError::NotADirectory {
+            path: "/srv/x".to_owned(),
+        };
+        let words = cause.to_string();
+        let failure = OpFailure::File(FileOpError::Copy {
+            from: "/x".to_owned(),
+            to: "/srv".to_owned(),
+            cause: Box::new(cause),
+        });
+        let failure = failure.with_left(Leftovers {
+            inputs: Vec::new(),
+            mounts: Vec::new(),
+            subject: SolveSubject::FileAction(0),
+        });
+        assert_eq!(failure.to_string(), words);
+        let logged = failure.copy().expect("a copy failed").to_string();
+        assert_eq!(logged, format!("copy /x to /srv: {words}"));
+        assert!(OpFailure::File(FileOpError::RemoveRoot).copy().is_none());
     }
 }

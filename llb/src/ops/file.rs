@@ -18,6 +18,7 @@ use lamina_solver::OpContext;
 use lamina_solver::OpError;
 use lamina_types::CancelToken;
 use lamina_types::Digest;
+use lamina_types::LogStream;
 
 use super::BuildContext;
 use super::Leftovers;
@@ -79,7 +80,13 @@ impl Op<Snapshot, BuildContext> for FileOp {
         let work =
             move |cancel: &CancelToken| Run::new(&step, &services, &inputs, cancel).run(&name);
         let outputs = self.services.blocking.run(&context.cancel, work).await;
-        outputs.map_err(OpFailure::shared)
+        outputs.map_err(|failure| {
+            if let Some(error) = failure.copy() {
+                let line = format!("{error}\n");
+                context.progress.log(LogStream::Stderr, line.as_bytes());
+            }
+            failure.shared()
+        })
     }
 
     fn takes_slot(&self) -> bool {

@@ -19,6 +19,7 @@ mod exec_outputs;
 mod exec_ssh;
 mod failure;
 mod file;
+mod missing;
 mod room;
 mod source;
 

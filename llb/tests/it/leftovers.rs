@@ -132,9 +132,15 @@ pub(crate) fn of_required_paths() -> Outcome {
             has(&build, &copied, &["/copied/d/file"]).await,
             Some(vec![true])
         );
-        for path in ["/d/other", "/e", "/d/file/below"] {
+        for (path, reason) in [
+            ("/d/other", ""),
+            ("/e", ""),
+            ("/d/file/below", ": /d/file is not a directory"),
+            ("/D/file", ": there is /d"),
+            ("/d/FILE", ": there is /d/file"),
+        ] {
             let (error, _) = failure(&build, requiring(path)).await;
-            let text = format!(": {path:?}: not found");
+            let text = format!(": {path:?}: not found{reason}");
             assert!(error.message.ends_with(&text), "{error}");
         }
     })

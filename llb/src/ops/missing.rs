@@ -1,0 +1,35 @@
+//! Why a path is missing: the component that is at fault.
+
+use lamina_snapshotter::Entry;
+use lamina_snapshotter::Follow;
+use lamina_snapshotter::Tree;
+use lamina_types::RootedPath;
+
+/// Returns why `path` is not in `tree`, if something stands in its way or differs only in case.
+///
+/// Reads the directory that lacks the name; an error there is no reason.
+pub(super) fn reason(tree: &Tree, path: &RootedPath) -> Option<String> {
+    let mut dir = tree.root().ok()?;
+    let mut reached = RootedPath::root();
+    for name in path.components() {
+        if !dir.stat().is_dir() {
+            return Some(format!("{reached} is not a directory"));
+        }
+        let next = reached.join(name);
+        match tree.lookup(&next, Follow::Last) {
+            Ok(entry) => (dir, reached) = (entry, next),
+            Err(_) => return other_case(&dir, &reached, name),
+        }
+    }
+    None
+}
+
+/// Names the entry of `dir` that is called `name` in other letters.
+fn other_case(dir: &Entry, path: &RootedPath, name: &[u8]) -> Option<String> {
+    let fold = |name: &[u8]| String::from_utf8_lossy(name).to_lowercase();
+    let wanted = fold(name);
+    let names = dir.read_dir().ok()?;
+    let found = names.iter().find(|found| fold(found) == wanted)?;
+    let found = path.join(found);
+    Some(format!("there is {found}"))
+}
