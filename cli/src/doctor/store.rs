@@ -22,9 +22,9 @@ pub(super) async fn check(root: &Path, run_dir: &Path) -> Finding {
         return Finding::ok(WHAT, "there are none yet");
     }
     let mut options = EngineOptions::new(root, run_dir);
-    let shown = root.display().to_string();
+    let waited = root.to_owned();
     options.on_wait = Some(Box::new(move || {
-        report::text(&format!("waiting for another process that uses {shown}\n"));
+        report::text(&format!("{}\n", lamina_daemon::waiting_for(&waited)));
     }));
     let engine = match Engine::open(options).await {
         Ok(engine) => engine,

@@ -92,6 +92,15 @@ async fn kept(engine: &Engine) -> Vec<String> {
     records.map(|record| record.description).collect()
 }
 
+/// Builds two files that together nearly fill the disk.
+async fn fill(engine: &Engine) {
+    for name in ["a", "b"] {
+        let (built, _) = build(engine, request(file(name, 12 * MIB))).await;
+        built.map(drop).expect("builds");
+        engine.settle().await;
+    }
+}
+
 pub(crate) fn steps_make_room_and_say_if_there_is_none() -> Outcome {
     let disk = match SmallDisk::new() {
         Ok(disk) => disk,
@@ -102,11 +111,7 @@ pub(crate) fn steps_make_room_and_say_if_there_is_none() -> Outcome {
             Ok(engine) => engine,
             Err(reason) => return Outcome::Skipped(reason),
         };
-        for name in ["a", "b"] {
-            let (built, _) = build(&engine, request(file(name, 12 * MIB))).await;
-            built.map(drop).expect("builds");
-            engine.settle().await;
-        }
+        fill(&engine).await;
         assert_eq!(kept(&engine).await, ["mkfile /a", "mkfile /b"]);
         let (built, _) = build(&engine, request(file("c", 28 * MIB))).await;
         built
@@ -140,11 +145,7 @@ pub(crate) fn processes_get_a_second_chance() -> Outcome {
             Ok(engine) => engine,
             Err(reason) => return Outcome::Skipped(reason),
         };
-        for name in ["a", "b"] {
-            let (built, _) = build(&engine, request(file(name, 12 * MIB))).await;
-            built.map(drop).expect("builds");
-            engine.settle().await;
-        }
+        fill(&engine).await;
         let (built, events) = build(&engine, request(run)).await;
         built
             .map(drop)

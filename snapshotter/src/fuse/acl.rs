@@ -10,7 +10,6 @@
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use lamina_types::FileKind;
 use rustix::io::Result;
 
 use super::caller::Caller;
@@ -64,7 +63,7 @@ impl Overlay {
             mode: Some(mode & !SET_GROUP_ID),
             ..MetadataChange::default()
         };
-        self.format.owners.change(&fd, FileKind::File, &change)
+        self.format.owners.change(&fd, node.kind, &change)
     }
 }
 
