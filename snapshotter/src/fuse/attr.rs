@@ -103,6 +103,8 @@ impl Overlay {
             self.truncate(node, size, caller)?;
         }
         let fd = self.path_fd(node)?;
+        // No time is set in the middle of a change that keeps the time.
+        let _busy = node.lock_busy();
         change.apply(self.format.owners, &fd, node.kind)?;
         self.stat_fd(&fd)
     }
@@ -124,7 +126,7 @@ impl Overlay {
 
     fn truncate(&self, node: &Arc<Node>, size: u64, caller: Caller) -> Result<()> {
         let fd = self.data_fd(node, true)?;
-        rustix::fs::ftruncate(&fd, size)?;
+        self.change_data(node, &fd, || rustix::fs::ftruncate(&fd, size))?;
         match caller.uid {
             0 => Ok(()),
             _ => self.drop_set_ids(&fd),

@@ -211,10 +211,10 @@ impl Writable {
     }
 }
 
-/// Changes a directory in a way that the view does not show, so its time must not tell either.
-pub(super) fn keeping_mtime<T>(dir: &OwnedFd, change: impl FnOnce() -> Result<T>) -> Result<T> {
-    let before = fdio::stat_fd(dir)?;
+/// Makes a change that the time of what is behind `fd` must not tell of.
+pub(super) fn keeping_mtime<T>(fd: &OwnedFd, change: impl FnOnce() -> Result<T>) -> Result<T> {
+    let before = fdio::stat_fd(fd)?;
     let changed = change()?;
-    metadata::set_mtime(&dir, before.mtime_ns())?;
+    metadata::set_mtime(&fd, before.mtime_ns())?;
     Ok(changed)
 }

@@ -41,10 +41,10 @@ pub(super) fn negotiate(overlay: &Overlay, config: &mut KernelConfig) {
         // The layers are on a file system of the machine's, and not on a stacked one.
         let agreed = config.set_max_stack_depth(1);
         if agreed.is_ok() {
-            overlay.io_mode.agree();
+            overlay.io_mode.agree_to_pass_through();
         }
-    } else {
-        offer(config, InitFlags::FUSE_WRITEBACK_CACHE);
+    } else if offer(config, InitFlags::FUSE_WRITEBACK_CACHE) {
+        overlay.io_mode.agree_to_write_back();
     }
     // What the library or the kernel does not grant stays at its default.
     let size = config.set_max_write(REQUEST_BYTES);

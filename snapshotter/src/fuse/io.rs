@@ -8,6 +8,7 @@ use rustix::fs::StatVfs;
 use rustix::io::Errno;
 use rustix::io::Result;
 
+use super::copy_up::keeping_mtime;
 use super::node::Node;
 use super::numbers::ROOT;
 use super::overlay::Overlay;
@@ -30,17 +31,37 @@ impl Overlay {
         unprivileged: bool,
     ) -> Result<u32> {
         let fd = self.data_fd(node, true)?;
-        let written = write_at(&fd, data, offset)?;
+        let written = self.change_data(node, &fd, || write_at(&fd, data, offset))?;
         if unprivileged {
             self.drop_set_ids(&fd)?;
         }
         u32::try_from(written).map_err(|_| Errno::OVERFLOW)
     }
 
+    /// Changes the data of a file, which is open behind `fd`, by `change`.
+    ///
+    /// A kernel that gathers writes sets the time of the file itself, when a program writes. What it
+    /// writes back later must leave that time alone: the kernel tells no time that it believes told.
+    pub(super) fn change_data<T>(
+        &self,
+        node: &Node,
+        fd: &OwnedFd,
+        change: impl FnOnce() -> Result<T>,
+    ) -> Result<T> {
+        if !self.io_mode.writes_back() {
+            return change();
+        }
+        let _busy = node.lock_busy();
+        keeping_mtime(fd, change)
+    }
+
     /// Allocates or punches; `mode` is that of `fallocate(2)`.
     pub(super) fn allocate(&self, node: &Node, mode: i32, offset: u64, length: u64) -> Result<()> {
         let mode = FallocateFlags::from_bits_retain(mode.cast_unsigned());
-        rustix::fs::fallocate(&*self.data_fd(node, true)?, mode, offset, length)
+        let fd = self.data_fd(node, true)?;
+        self.change_data(node, &fd, || {
+            rustix::fs::fallocate(&*fd, mode, offset, length)
+        })
     }
 
     /// Finds data or a hole; the kernel knows the other kinds of seeking itself.
@@ -59,13 +80,15 @@ impl Overlay {
     pub(super) fn copy_range(
         &self,
         (from, mut read): (&Node, u64),
-        (to, mut written): (&Node, u64),
+        (changed, mut written): (&Node, u64),
         length: u64,
     ) -> Result<u32> {
-        let (from, to) = (self.data_fd(from, false)?, self.data_fd(to, true)?);
+        let (from, to) = (self.data_fd(from, false)?, self.data_fd(changed, true)?);
         let length = usize::try_from(length.min(MAX_COPY_BYTES)).unwrap_or(usize::MAX);
         let (read, written) = (Some(&mut read), Some(&mut written));
-        let copied = rustix::fs::copy_file_range(&from, read, &to, written, length)?;
+        let copied = self.change_data(changed, &to, || {
+            rustix::fs::copy_file_range(&from, read, &to, written, length)
+        })?;
         u32::try_from(copied).map_err(|_| Errno::OVERFLOW)
     }
 

@@ -26,7 +26,8 @@ use crate::tree::Part;
 pub(super) struct Node {
     pub(super) ino: u64,
     pub(super) kind: FileKind,
-    /// Held while the upper's part of this directory changes, or while this file is copied up.
+    /// Held while the upper's part of this directory changes, or while this file is copied up or its
+    /// data or times change.
     busy: Mutex<()>,
     /// This directory was used since it was opened.
     used: AtomicBool,
@@ -91,7 +92,8 @@ impl Node {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Keeps others from changing the upper's part of this directory, or from copying this file up.
+    /// Keeps others from changing the upper's part of this directory, or from copying this file up or
+    /// changing its data or times.
     pub(super) fn lock_busy(&self) -> MutexGuard<'_, ()> {
         self.busy.lock().unwrap_or_else(PoisonError::into_inner)
     }

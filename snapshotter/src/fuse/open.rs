@@ -40,9 +40,12 @@ use crate::fdio::RawStat;
 /// The kernel's own flag for a file that it opens to run it (`__FMODE_EXEC`).
 const EXECUTE: OFlags = OFlags::from_bits_retain(0o40);
 
-/// Whether the kernel does the reading and writing itself.
+/// What was agreed with the kernel about data.
 #[derive(Default)]
-pub(super) struct IoMode(AtomicBool);
+pub(super) struct IoMode {
+    passes_through: AtomicBool,
+    writes_back: AtomicBool,
+}
 
 /// The one descriptor of all who have a file open.
 pub(super) struct OpenFile {
@@ -77,13 +80,23 @@ pub(super) enum Way {
 }
 
 impl IoMode {
-    /// Notes that the kernel agreed to passthrough.
-    pub(super) fn agree(&self) {
-        self.0.store(true, Ordering::Release);
+    /// Notes that the kernel does the reading and writing itself.
+    pub(super) fn agree_to_pass_through(&self) {
+        self.passes_through.store(true, Ordering::Release);
+    }
+
+    /// Notes that the kernel gathers writes.
+    pub(super) fn agree_to_write_back(&self) {
+        self.writes_back.store(true, Ordering::Release);
     }
 
     fn passes_through(&self) -> bool {
-        self.0.load(Ordering::Acquire)
+        self.passes_through.load(Ordering::Acquire)
+    }
+
+    /// Says whether the kernel gathers writes, and therefore sets the times of files itself.
+    pub(super) fn writes_back(&self) -> bool {
+        self.writes_back.load(Ordering::Acquire)
     }
 }
 
@@ -126,7 +139,8 @@ impl Overlay {
             return Err(self.set_apart(node)?);
         }
         if truncate {
-            rustix::fs::ftruncate(&fd, 0).inspect_err(|_| self.release(node, flags))?;
+            self.change_data(node, &fd, || rustix::fs::ftruncate(&fd, 0))
+                .inspect_err(|_| self.release(node, flags))?;
         }
         Ok(access)
     }

@@ -20,12 +20,14 @@ use rustix::fs::FlockOperation;
 use rustix::fs::Mode;
 use rustix::fs::OFlags;
 use rustix::io::Errno;
+use rustix::time::ClockId;
 
 use super::World;
 use crate::support::host_path;
 use crate::support::in_user_namespace;
 use crate::support::path;
 use crate::support::picture;
+use crate::support::picture::Picture;
 use crate::support::picture::without_times;
 use crate::support::random::Random;
 use crate::support::skipped;
@@ -79,6 +81,30 @@ pub(super) fn a_program_may_change_whatever_it_sees(world: &World) {
         ]
     );
     assert_eq!(text(&lower, "/f"), b"lower", "a sealed layer never changes");
+}
+
+/// A kernel that gathers writes brings them long after the program made them.
+pub(super) fn a_layer_has_the_times_that_programs_saw(world: &World) {
+    let mut shown = Picture::new();
+    let stack = world.step(&LayerStack::empty(), |mount| {
+        let root = host_path(&mount.fd);
+        let written: Vec<File> = (0..20)
+            .map(|number| {
+                let mut file = File::create_new(root.join(number.to_string())).unwrap();
+                file.write_all(b"written at once").unwrap();
+                file
+            })
+            .collect();
+        // Most of the files were made and written to within one tick of the clock; this is another.
+        let clock = || rustix::time::clock_gettime(ClockId::RealtimeCoarse);
+        let before = clock();
+        while clock() == before {
+            std::thread::yield_now();
+        }
+        drop(written);
+        shown = picture::of_mount(&mount.fd);
+    });
+    assert_eq!(shown, picture::of_tree(&stack.tree()));
 }
 
 pub(super) fn handles_outlive_names(world: &World) {

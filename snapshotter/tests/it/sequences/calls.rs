@@ -155,7 +155,6 @@ impl Model {
         };
         change(data);
         inode.mtime_ns = None;
-        inode.written = true;
         if !self.rules.real_root {
             inode.drop_privileges();
         }

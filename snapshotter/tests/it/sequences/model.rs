@@ -18,9 +18,6 @@ pub(super) type Id = usize;
 
 pub(super) const ROOT: Id = 0;
 
-/// How much later the time of gathered writes may be.
-const LATE_NS: i128 = 1_000_000_000;
-
 /// More symbolic links in one path are a loop, for the kernel.
 const MAX_SYMLINKS: usize = 40;
 
@@ -33,9 +30,6 @@ pub(super) struct Rules {
     pub(super) overlay: bool,
     /// Root is that of the machine: there are other users, and writing keeps set-user-id bits.
     pub(super) real_root: bool,
-    /// The kernel gathers writes and has its own time for the file, so that the server's may be a tick
-    /// later once it is gone.
-    pub(super) gathers_writes: bool,
     pub(super) umask: u32,
 }
 
@@ -67,8 +61,6 @@ pub(super) struct Inode {
     pub(super) mtime_ns: Option<i128>,
     pub(super) attribute: Option<&'static str>,
     pub(super) origin: Origin,
-    /// Its data has been changed since the last [`Model::begin_layer`].
-    pub(super) written: bool,
 }
 
 impl Inode {
@@ -152,7 +144,6 @@ impl Model {
         self.rules = rules;
         for inode in &mut self.inodes {
             inode.origin = Origin::Lower;
-            inode.written = false;
         }
     }
 
@@ -164,7 +155,6 @@ impl Model {
             mtime_ns: None,
             attribute: None,
             origin: Origin::New,
-            written: false,
         });
         self.inodes.len() - 1
     }
@@ -251,22 +241,6 @@ impl Model {
         for (path, id) in self.paths() {
             let known = &mut self.inodes[id].mtime_ns;
             *known = known.or_else(|| Some(shown.get(&path)?.mtime_ns));
-        }
-    }
-
-    /// Takes over the times of files whose writes were gathered, within reason.
-    pub(super) fn learn_late_times(&mut self, shown: &Picture) {
-        if !self.rules.gathers_writes {
-            return;
-        }
-        for (path, id) in self.paths() {
-            let inode = &mut self.inodes[id];
-            let (Some(known), Some(node)) = (inode.mtime_ns, shown.get(&path)) else {
-                continue;
-            };
-            if inode.written && (0..LATE_NS).contains(&(node.mtime_ns - known)) {
-                inode.mtime_ns = Some(node.mtime_ns);
-            }
         }
     }
 
