@@ -85,11 +85,11 @@ impl Component {
 
     /// Returns the names in `dir` that may match; each is looked up in turn, so that no more
     /// directories are open than are deep.
-    fn select(&self, dir: &Entry) -> Result<Vec<Vec<u8>>, SnapshotError> {
+    fn select(&self, dir: &Entry, cancel: &CancelToken) -> Result<Vec<Vec<u8>>, SnapshotError> {
         match self {
             Self::Name(name) => Ok(vec![name.clone()]),
             Self::Wildcard(wildcard) => {
-                let mut names = dir.read_dir()?;
+                let mut names = dir.read_dir_while(cancel)?;
                 names.retain(|name| wildcard.matches(name));
                 Ok(names)
             }
@@ -108,7 +108,7 @@ fn by_component(
         found.push(dir.path().clone());
         return Ok(());
     };
-    for name in first.select(dir)? {
+    for name in first.select(dir, cancel)? {
         if rest.is_empty() && matches!(first, Component::Wildcard(_)) {
             // It was listed, so it is there.
             found.push(dir.path().join(&name));
@@ -135,7 +135,7 @@ fn by_path(
     cancel: &CancelToken,
 ) -> Result<(), FileOpError> {
     cancel.check()?;
-    for name in dir.read_dir()? {
+    for name in dir.read_dir_while(cancel)? {
         let path = [relative, &name].concat();
         if wildcard.matches(&path) {
             found.push(dir.path().join(&name));

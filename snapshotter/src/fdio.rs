@@ -221,6 +221,9 @@ pub(crate) fn read_link(dir: impl AsFd, name: &[u8]) -> Result<Vec<u8>> {
     rustix::fs::readlinkat(dir, name, Vec::new()).map(std::ffi::CString::into_bytes)
 }
 
+/// Names that are read before the caller is asked whether to go on.
+const NAMES_PER_QUESTION: usize = 4 << 10;
+
 /// One name of a directory as `getdents` gives it.
 pub(crate) struct RawName {
     pub(crate) name: Vec<u8>,
@@ -238,19 +241,44 @@ impl RawName {
 /// Lists `dir` without `.` and `..`, in no order.
 pub(crate) fn read_names(dir: impl AsFd) -> Result<Vec<RawName>> {
     let mut names = Vec::new();
+    each_name(dir, |raw| {
+        names.push(raw);
+        Ok(())
+    })?;
+    Ok(names)
+}
+
+/// As [`read_names`], asking `go_on` every now and then; its error ends the listing.
+pub(crate) fn read_names_while(
+    dir: impl AsFd,
+    go_on: &dyn Fn() -> Result<()>,
+) -> Result<Vec<RawName>> {
+    let mut names = Vec::new();
+    each_name(dir, |raw| {
+        names.push(raw);
+        match names.len() % NAMES_PER_QUESTION {
+            0 => go_on(),
+            _ => Ok(()),
+        }
+    })?;
+    Ok(names)
+}
+
+/// Calls `each` for every name in `dir` but `.` and `..`, in no order; its error ends the listing.
+pub(crate) fn each_name(dir: impl AsFd, mut each: impl FnMut(RawName) -> Result<()>) -> Result<()> {
     // A descriptor of its own: `dir` may be for look-ups only, and others may be reading it too.
     for entry in Dir::new(open_dir_readable(dir, b".")?)? {
         let entry = entry?;
         let name = entry.file_name().to_bytes();
         if name != b"." && name != b".." {
-            names.push(RawName {
+            each(RawName {
                 name: name.to_vec(),
                 hint: entry.file_type(),
                 inode: entry.ino(),
-            });
+            })?;
         }
     }
-    Ok(names)
+    Ok(())
 }
 
 /// Returns a path by which the kernel reaches exactly what is open behind `fd`.

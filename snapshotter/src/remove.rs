@@ -60,7 +60,7 @@ impl Level {
     /// Unlinks everything in `dir` but directories, and returns those.
     fn read(name: &[u8], dir: &OwnedFd, go_on: &dyn Fn() -> Result<()>) -> Result<Self> {
         let mut directories = Vec::new();
-        for raw in fdio::read_names(dir)? {
+        for raw in fdio::read_names_while(dir, go_on)? {
             go_on()?;
             if raw.hint == FileType::Directory {
                 directories.push(raw.name);

@@ -117,7 +117,7 @@ impl<'a> Walk<'a> {
 
     /// Spawns the work for what is inside `node`, which has begun one piece of work for this.
     fn directory<'s>(&'s self, scope: &Scope<'s>, node: Arc<Node>) {
-        match node.source.read_dir() {
+        match node.source.read_dir_while(self.cancel) {
             Ok(names) => {
                 let names: Arc<[Vec<u8>]> = names.into();
                 for start in (0..names.len()).step_by(RUN) {

@@ -17,6 +17,7 @@ use lamina_snapshotter::Follow;
 use lamina_snapshotter::LayerStack;
 use lamina_types::CancelToken;
 use lamina_types::RootedPath;
+use rustix::fs::AtFlags;
 
 use crate::machine::Machine;
 use crate::machine::skip;
@@ -151,6 +152,19 @@ fn many_files(machine: &Machine, count: usize) -> ActiveLayer {
     layer
 }
 
+/// Makes a directory of 400,000 names, which are all of one file.
+fn huge_directory(machine: &Machine) -> ActiveLayer {
+    let layer = machine.on(&LayerStack::empty());
+    let root = layer.writer().root().expect("root");
+    drop(root.create_file(b"first", 0o644).expect("a file"));
+    for number in 0..400_000 {
+        let (dir, name) = (layer.upper_dir(), format!("a rather long name {number}"));
+        rustix::fs::linkat(dir, "first", dir, name, AtFlags::empty()).expect("linked");
+    }
+    drop(root);
+    layer
+}
+
 /// Cancels `work`, which gets one thread, when it has begun, and says for how long that thread went on;
 /// `None` if it was done before. The time that others take of the processor does not count.
 fn went_on(work: impl FnOnce(&CancelToken) -> Result<(), FileOpError> + Send) -> Option<Duration> {
@@ -212,6 +226,11 @@ fn work_that_nobody_wants_ends_soon() {
     ends_soon("many small files", || {
         let layer = machine.on(&LayerStack::empty());
         went_on(|cancel| apply(&given_away(), &layer, Some(&small), cancel))
+    });
+    let huge = huge_directory(&machine);
+    ends_soon("a listing", || {
+        let layer = machine.on(&LayerStack::empty());
+        went_on(|cancel| apply(&given_away(), &layer, Some(&huge.tree()), cancel))
     });
     let layer = machine.on(&LayerStack::empty());
     let large = layer

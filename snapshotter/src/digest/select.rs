@@ -213,7 +213,7 @@ impl<'a> Selector<'a> {
             self.included.push((path.clone(), Value::Done(header)));
         }
         if verdict.walk {
-            let mut names = entry.shown()?;
+            let mut names = entry.shown_while(self.context.cancel)?;
             names.reverse();
             self.levels.push(Level {
                 entry,

@@ -21,7 +21,7 @@ use crate::tree::Entry;
 use crate::tree::Found;
 use crate::tree::Part;
 use crate::tree::find;
-use crate::tree::read_merged_kinds;
+use crate::tree::shown_while;
 
 /// Digests the directory `entry`.
 pub(super) fn directory(entry: &Entry, context: &Context<'_>) -> Result<Digest, SnapshotError> {
@@ -106,7 +106,7 @@ impl Walk<'_> {
         };
         let node = self.nodes.len();
         let mut children = Vec::new();
-        for shown in read_merged_kinds(&parts).at(at)? {
+        for shown in shown_while(&parts, at, self.context.cancel)? {
             let child = if shown.is_dir {
                 self.todo.push(Job {
                     parts: Rc::clone(&parts),

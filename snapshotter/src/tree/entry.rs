@@ -4,6 +4,7 @@ use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
+use lamina_types::CancelToken;
 use lamina_types::FileKind;
 use lamina_types::IoContext;
 use lamina_types::LayerId;
@@ -16,8 +17,8 @@ use super::Part;
 use super::Shown;
 use super::Tree;
 use super::find;
+use super::listing::read_merged_kinds_while;
 use super::read_merged;
-use super::read_merged_kinds;
 use crate::SnapshotError;
 use crate::error::errno;
 use crate::fdio;
@@ -162,9 +163,18 @@ impl Entry {
         Ok(read_merged(self.parts()?).at(&self.0.path)?)
     }
 
-    /// As [`Entry::read_dir`], with what and where the names are.
-    pub(crate) fn shown(&self) -> Result<Vec<Shown>, SnapshotError> {
-        Ok(read_merged_kinds(self.parts()?).at(&self.0.path)?)
+    /// As [`Entry::read_dir`], for directories of any size: looks at `cancel` every few milliseconds.
+    ///
+    /// # Errors
+    /// As [`Entry::read_dir`]; [`SnapshotError::Cancelled`].
+    pub fn read_dir_while(&self, cancel: &CancelToken) -> Result<Vec<Vec<u8>>, SnapshotError> {
+        let shown = self.shown_while(cancel)?;
+        Ok(shown.into_iter().map(|shown| shown.name).collect())
+    }
+
+    /// As [`Entry::read_dir_while`], with what and where the names are.
+    pub(crate) fn shown_while(&self, cancel: &CancelToken) -> Result<Vec<Shown>, SnapshotError> {
+        shown_while(self.parts()?, &self.0.path, cancel)
     }
 
     /// Returns the child of that name, not following it.
@@ -230,6 +240,18 @@ impl Entry {
         };
         Ok(opened.at(&self.0.path)?)
     }
+}
+
+/// Lists what `parts` show together at `path`.
+pub(crate) fn shown_while(
+    parts: &[Part],
+    path: &RootedPath,
+    cancel: &CancelToken,
+) -> Result<Vec<Shown>, SnapshotError> {
+    let go_on = || cancel.check().map_err(|_| Errno::CANCELED);
+    let shown = read_merged_kinds_while(parts, &go_on);
+    cancel.check()?;
+    Ok(shown.at(path)?)
 }
 
 impl Origin {

@@ -3,16 +3,13 @@
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use lamina_types::FileKind;
 use lamina_types::LayerId;
-use rustix::fs::FileType;
 use rustix::io::Result;
 
 use crate::Owners;
 use crate::StoreFormat;
 use crate::XattrNamespace;
 use crate::fdio;
-use crate::fdio::RawName;
 use crate::fdio::RawStat;
 use crate::xattrs::Target;
 
@@ -123,71 +120,4 @@ pub(crate) fn find(parts: &[Part], name: &[u8]) -> Result<Option<Found>> {
         }
     }
     Ok((!merged.is_empty()).then_some(Found::Directory(merged)))
-}
-
-/// Lists the names that `parts` show together, sorted, without deleted ones.
-pub(crate) fn read_merged(parts: &[Part]) -> Result<Vec<Vec<u8>>> {
-    let shown = read_merged_kinds(parts)?;
-    Ok(shown.into_iter().map(|shown| shown.name).collect())
-}
-
-/// A name that merged directories show.
-pub(crate) struct Shown {
-    pub(crate) name: Vec<u8>,
-    /// Which of the directories has it, counted from the top.
-    pub(crate) part: usize,
-    pub(crate) is_dir: bool,
-    /// What it is on disk, as far as `getdents` says.
-    pub(crate) hint: FileType,
-    /// The inode number in that directory's file system.
-    pub(crate) inode: u64,
-}
-
-impl Shown {
-    /// Says whether the image has a symlink here; `part` is the directory that has the name.
-    pub(crate) fn is_symlink(&self, part: &Part) -> Result<bool> {
-        match (part.owners, self.hint) {
-            (Owners::Real, FileType::Symlink) => Ok(true),
-            // Where owners are stored, a symlink is a file on disk.
-            (Owners::Stored, _) | (Owners::Real, FileType::Unknown) => {
-                let raw = part.stat_at(&self.name)?;
-                Ok(raw.is_some_and(|raw| raw.kind() == FileKind::Symlink))
-            }
-            (Owners::Real, _) => Ok(false),
-        }
-    }
-}
-
-/// As [`read_merged`], with what and where the names are; asks for no more than `getdents` says.
-pub(crate) fn read_merged_kinds(parts: &[Part]) -> Result<Vec<Shown>> {
-    let mut names: Vec<(RawName, usize)> = Vec::new();
-    for (index, part) in parts.iter().enumerate() {
-        let read = fdio::read_names(&part.fd)?;
-        names.extend(read.into_iter().map(|raw| (raw, index)));
-    }
-    // Of equal names the topmost counts.
-    names.sort_by(|(a, above), (b, below)| (&a.name, above).cmp(&(&b.name, below)));
-    names.dedup_by(|(below, _), (above, _)| below.name == above.name);
-    let shown = names.into_iter();
-    shown
-        .filter_map(|(raw, index)| shown_as(&parts[index], index, raw).transpose())
-        .collect()
-}
-
-/// Returns what a name of one directory shows; `None` if it deletes.
-fn shown_as(part: &Part, index: usize, raw: RawName) -> Result<Option<Shown>> {
-    let mut is_dir = raw.hint == FileType::Directory;
-    if raw.may_be_whiteout() {
-        match fdio::stat_at(&part.fd, &raw.name)? {
-            Some(stat) if !stat.is_whiteout() => is_dir = stat.is_dir(),
-            _ => return Ok(None),
-        }
-    }
-    Ok(Some(Shown {
-        name: raw.name,
-        part: index,
-        is_dir,
-        hint: raw.hint,
-        inode: raw.inode,
-    }))
 }

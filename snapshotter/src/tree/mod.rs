@@ -7,6 +7,7 @@
 
 mod entry;
 mod find;
+mod listing;
 mod lookup;
 
 use std::sync::Arc;
@@ -18,13 +19,14 @@ pub use entry::Entry;
 pub use entry::Origin;
 pub use lookup::Follow;
 
+pub(crate) use entry::shown_while;
 pub(crate) use find::Found;
 pub(crate) use find::Part;
-pub(crate) use find::Shown;
 pub(crate) use find::find;
 pub(crate) use find::is_opaque;
-pub(crate) use find::read_merged;
-pub(crate) use find::read_merged_kinds;
+pub(crate) use listing::Shown;
+pub(crate) use listing::read_merged;
+pub(crate) use listing::read_merged_kinds;
 pub(crate) use lookup::MAX_SYMLINKS;
 
 use crate::SnapshotError;

@@ -78,7 +78,6 @@ impl WriteDir {
             Some(raw) => self.upper().written().forget(raw.inode()),
             None => {}
         }
-        remove::remove_tree(dir, name).at(path)?;
         let go_on = || cancel.check().map_err(|_| Errno::CANCELED);
         remove::remove_tree_while(dir, name, &go_on).at(path)?;
         if raw.is_some_and(|raw| raw.is_dir()) || self.upper().knows(path) {

@@ -49,6 +49,24 @@ fn names_that_are_no_components_are_refused() {
 }
 
 #[test]
+fn a_cancelled_removal_leaves_what_it_has_not_come_to() {
+    let fixture = Fixture::new();
+    let active = fixture.store.prepare(&LayerStack::empty()).unwrap();
+    let root = active.writer().root().unwrap();
+    let dir = root.make_dir(b"d", 0o755).unwrap();
+    for name in [b"a", b"b"] {
+        drop(dir.create_file(name, 0o644).unwrap());
+    }
+    let cancel = CancelToken::new();
+    cancel.cancel();
+    let ended = root.remove_while(b"d", &cancel);
+    assert!(matches!(ended, Err(SnapshotError::Cancelled(_))));
+    assert_eq!(names(&active, "/d"), ["a", "b"]);
+    root.remove_while(b"d", &CancelToken::new()).unwrap();
+    assert!(names(&active, "/").is_empty());
+}
+
+#[test]
 fn nothing_can_be_written_after_commit() {
     let fixture = Fixture::new();
     let active = fixture.store.prepare(&LayerStack::empty()).unwrap();
