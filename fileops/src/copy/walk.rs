@@ -4,15 +4,13 @@
 //! so the depth of a tree costs no stack. A directory counts the work inside it and is finished by
 //! whoever does the last piece.
 
-use std::cmp::Ordering;
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::PoisonError;
 
 use lamina_snapshotter::Entry;
 use lamina_snapshotter::WriteDir;
 use lamina_types::CancelToken;
+use lamina_types::FirstError;
 use lamina_types::RootedPath;
 use rayon::Scope;
 
@@ -47,8 +45,7 @@ pub(crate) struct Walk<'a> {
     cancel: &'a CancelToken,
     files: FileCopier<'a>,
     links: Links,
-    /// The first error in path order so far, and where.
-    failure: Mutex<Option<(Vec<u8>, FileOpError)>>,
+    failure: FirstError<FileOpError>,
 }
 
 impl<'a> Walk<'a> {
@@ -59,7 +56,7 @@ impl<'a> Walk<'a> {
             cancel,
             files: FileCopier::new(settings, cancel),
             links: Links::default(),
-            failure: Mutex::new(None),
+            failure: FirstError::new(),
         }
     }
 
@@ -98,11 +95,8 @@ impl<'a> Walk<'a> {
 
     /// Reports the first error, or does what had to wait for all else.
     fn finish(self) -> Result<(), FileOpError> {
-        let failure = self.failure.into_inner();
-        match failure.unwrap_or_else(PoisonError::into_inner) {
-            Some((_, error)) => Err(error),
-            None => self.links.finish(&self.target.upper, &self.files),
-        }
+        self.failure.into_result()?;
+        self.links.finish(&self.target.upper, &self.files)
     }
 
     /// Copies a directory; errors inside are noted, not returned.
@@ -135,7 +129,7 @@ impl<'a> Walk<'a> {
     fn names<'s>(&'s self, scope: &Scope<'s>, node: Arc<Node>, names: &[Vec<u8>]) {
         for name in names {
             let relative = node.relative_child(name);
-            if self.is_behind_failure(&relative) {
+            if self.failure.is_behind(&relative) {
                 break;
             }
             if let Err(error) = self.name(scope, &node, name, &relative) {
@@ -283,7 +277,7 @@ impl<'a> Walk<'a> {
         range: Range<u64>,
         node: Option<Arc<Node>>,
     ) {
-        if !self.is_behind_failure(relative)
+        if !self.failure.is_behind(relative)
             && let Err(error) = self.files.copy_range(large, range)
         {
             self.fail(relative, error);
@@ -311,24 +305,8 @@ impl<'a> Walk<'a> {
     }
 
     fn fail(&self, relative: &[u8], error: FileOpError) {
-        let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
         let cancelled = matches!(error, FileOpError::Cancelled(_));
-        let key = if cancelled { &[][..] } else { relative };
-        let first = failure.as_ref();
-        if first.is_none_or(|(path, _)| path_order(key, path) == Ordering::Less) {
-            *failure = Some((key.to_vec(), error));
-        }
+        let path = if cancelled { &[][..] } else { relative };
+        self.failure.note(path, error);
     }
-
-    fn is_behind_failure(&self, relative: &[u8]) -> bool {
-        let failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
-        let first = failure.as_ref();
-        first.is_some_and(|(path, _)| path_order(relative, path) == Ordering::Greater)
-    }
-}
-
-/// Compares paths as a walk meets them: name by name, a directory before what is inside.
-fn path_order(a: &[u8], b: &[u8]) -> Ordering {
-    a.split(|&byte| byte == b'/')
-        .cmp(b.split(|&byte| byte == b'/'))
 }
