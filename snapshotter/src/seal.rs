@@ -1,7 +1,7 @@
 //! Sealing: making a layer mean the same on top of any stack.
 //!
 //! Writers, and above all the kernel, leave marks in an upper directory that only make sense on top
-//! of its own lower layers. One walk over the upper, which has to be made for the usage anyway,
+//! of its own lower layers. One walk over the upper, on all threads, which has to be made for the usage anyway,
 //!
 //! - replaces every opaque mark by whiteouts for the names that the lower shows and the upper does not
 //!   have, in the directory and in all those below it that the mark cut off from theirs;
@@ -17,11 +17,21 @@ use std::collections::HashMap;
 use std::collections::HashSet;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering;
 
 use lamina_types::CancelToken;
 use lamina_types::Digest;
+use lamina_types::FileKind;
+use lamina_types::FirstError;
 use lamina_types::IoContext;
 use lamina_types::RootedPath;
+use rayon::Scope;
+use rustix::io::Errno;
 
 use crate::SnapshotError;
 use crate::fdio;
@@ -37,6 +47,9 @@ use crate::xattrs::Target;
 /// Attributes that say nothing about the content; the kernel leaves them behind.
 const HARMLESS: [&str; 5] = ["origin", "impure", "nlink", "uuid", "upper"];
 
+/// Names of one directory that are looked at as one piece of work: some hundred microseconds of it.
+const RUN: usize = 128;
+
 /// What is known of a layer once it is sealed.
 pub(crate) struct Sealed {
     pub(crate) manifest: Manifest,
@@ -47,69 +60,73 @@ pub(crate) struct Sealed {
 /// Seals what `upper` has written and returns what is known of the layer.
 ///
 /// `mounted` says whether a process may have written to it: then files are searched for attributes
-/// too, which our own writer never sets.
+/// too, which our own writer never sets. Uses the current rayon pool.
+///
+/// # Errors
+/// I/O errors and [`SnapshotError::UnsupportedAttribute`], of several the first in path order;
+/// [`SnapshotError::Cancelled`].
 pub(crate) fn seal(
     upper: &Upper,
     mounted: bool,
     cancel: &CancelToken,
 ) -> Result<Sealed, SnapshotError> {
-    let mut sealer = Sealer {
-        upper,
-        mounted,
-        counted: HashSet::new(),
-        implied: BTreeSet::new(),
-        manifest: Manifest::new(0, false),
-        census: Census::default(),
-        digests: HashMap::new(),
-        todo: Vec::new(),
-    };
-    sealer.seal_directory(&Open {
+    let root = Open {
         path: RootedPath::root(),
         dir: Arc::clone(upper.root_fd()),
         below: Some(upper.lower().root()?),
         replaced: false,
         cut_off: false,
-    })?;
-    while let Some(pending) = sealer.todo.pop() {
-        cancel.check()?;
-        sealer.seal_directory(&pending.open()?)?;
-    }
-    let Sealer {
-        mut manifest,
-        census,
-        digests,
-        implied,
-        ..
-    } = sealer;
-    manifest.set_implied_parents(implied.iter());
-    manifest.census = Some(census);
+    };
+    let sealer = Sealer {
+        upper,
+        mounted,
+        cancel,
+        counted: Mutex::default(),
+        tally: Mutex::default(),
+        failure: FirstError::new(),
+    };
+    rayon::scope(|scope| sealer.attempt(&RootedPath::root(), || sealer.directory(scope, root)));
+    sealer.failure.into_result()?;
+    let tally = sealer.tally.into_inner();
+    let tally = tally.unwrap_or_else(PoisonError::into_inner);
+    let mut manifest = Manifest::new(tally.usage_bytes, tally.has_whiteouts);
+    manifest.set_implied_parents(tally.implied.iter());
+    manifest.census = Some(tally.census);
     manifest.links_from = upper.links().sources();
+    let digests = tally.digests;
     Ok(Sealed { manifest, digests })
 }
 
+/// What the threads share. A directory is one task, and so is every [`RUN`] of the names of a large one;
+/// no task waits for another.
 struct Sealer<'a> {
     upper: &'a Upper,
     mounted: bool,
+    cancel: &'a CancelToken,
     /// Inodes with several names that were counted.
-    counted: HashSet<u64>,
-    implied: BTreeSet<RootedPath>,
-    manifest: Manifest,
+    counted: Mutex<HashSet<u64>>,
+    tally: Mutex<Tally>,
+    failure: FirstError<SnapshotError>,
+}
+
+/// What was found, in some names or in all.
+#[derive(Default)]
+struct Tally {
+    usage_bytes: u64,
+    has_whiteouts: bool,
     census: Census,
+    implied: BTreeSet<RootedPath>,
     digests: HashMap<u64, Digest>,
-    todo: Vec<Pending>,
 }
 
 /// A directory of the upper that is still to be sealed; opened late, since there may be very many.
 struct Pending {
-    parent: Arc<OwnedFd>,
+    parent: Arc<Directory>,
     name: Vec<u8>,
     path: RootedPath,
-    /// The directory that the lower shows in place of the parent.
-    parent_below: Option<Entry>,
-    cut_off: bool,
 }
 
-/// A directory of the upper that is being sealed.
+/// A directory of the upper.
 struct Open {
     path: RootedPath,
     dir: Arc<OwnedFd>,
@@ -121,10 +138,22 @@ struct Open {
     cut_off: bool,
 }
 
+/// A directory that is being sealed.
+struct Directory {
+    open: Open,
+    /// As it was before anything was changed.
+    before: RawStat,
+    names: Vec<Vec<u8>>,
+    whiteouts: AtomicBool,
+    /// Runs of names that are not done yet.
+    left: AtomicUsize,
+}
+
 impl Pending {
     fn open(self) -> Result<Open, SnapshotError> {
-        let dir = fdio::open_dir_readable(&self.parent, &self.name).at(&self.path)?;
-        let below = match &self.parent_below {
+        let above = &self.parent.open;
+        let dir = fdio::open_dir_readable(&above.dir, &self.name).at(&self.path)?;
+        let below = match &above.below {
             Some(below) => below.find_child(&self.name)?,
             None => None,
         };
@@ -137,75 +166,142 @@ impl Pending {
             dir: Arc::new(dir),
             below,
             replaced,
-            cut_off: self.cut_off,
+            cut_off: above.cut_off,
         })
     }
 }
 
 impl Sealer<'_> {
-    fn seal_directory(&mut self, open: &Open) -> Result<(), SnapshotError> {
+    /// Does a piece of work at `path`, unless its result does not count any more.
+    fn attempt(&self, path: &RootedPath, work: impl FnOnce() -> Result<(), SnapshotError>) {
+        if !self.failure.is_behind(path.as_bytes())
+            && let Err(error) = work()
+        {
+            self.fail(path, error);
+        }
+    }
+
+    fn fail(&self, path: &RootedPath, error: SnapshotError) {
+        let cancelled = matches!(error, SnapshotError::Cancelled(_));
+        let path = if cancelled { &[][..] } else { path.as_bytes() };
+        self.failure.note(path, error);
+    }
+
+    fn directory<'s>(&'s self, scope: &Scope<'s>, mut open: Open) -> Result<(), SnapshotError> {
         let path = &open.path;
         let before = fdio::stat_fd(&open.dir).at(path)?;
-        self.census.count(path, b"", &before);
-        let opaque = self.take_attributes(&Target::opened(&open.dir), path)?;
-        let cut_off = open.cut_off || opaque;
-        let mut names = HashSet::new();
-        let mut whiteouts = false;
-        for raw in fdio::read_names(&open.dir).at(path)? {
-            whiteouts |= self.seal_name(open, cut_off, &raw.name)?;
-            names.insert(raw.name);
+        open.cut_off |= self.take_attributes(&Target::opened(&open.dir), path)?;
+        let names = self.list(&open)?;
+        let runs = names.len().div_ceil(RUN).max(1);
+        let directory = Arc::new(Directory {
+            open,
+            before,
+            names,
+            whiteouts: AtomicBool::new(false),
+            left: AtomicUsize::new(runs),
+        });
+        for run in 1..runs {
+            let directory = Arc::clone(&directory);
+            scope.spawn(move |scope| {
+                let path = directory.open.path.clone();
+                self.attempt(&path, || self.run(scope, &directory, run));
+            });
         }
-        if let Some(below) = open.below.as_ref().filter(|_| cut_off) {
-            whiteouts |= self.hide_missing(&open.dir, below, &names, path)?;
-        }
-        self.note_implied(open, cut_off, names.is_empty())?;
-        self.finish_directory(open, &before, whiteouts)
+        self.run(scope, &directory, 0)
     }
 
-    /// Counts, and cleans or queues, one name; says whether it is a whiteout.
-    fn seal_name(
-        &mut self,
-        open: &Open,
-        cut_off: bool,
+    fn list(&self, open: &Open) -> Result<Vec<Vec<u8>>, SnapshotError> {
+        let go_on = || self.cancel.check().map_err(|_| Errno::CANCELED);
+        let names = fdio::read_names_while(&open.dir, &go_on);
+        self.cancel.check()?;
+        let names = names.at(&open.path)?.into_iter();
+        Ok(names.map(|raw| raw.name).collect())
+    }
+
+    /// Seals one run of names, and the directory itself if no other run is left.
+    fn run<'s>(
+        &'s self,
+        scope: &Scope<'s>,
+        directory: &Arc<Directory>,
+        run: usize,
+    ) -> Result<(), SnapshotError> {
+        let (mut tally, mut failed) = (Tally::default(), false);
+        for name in directory.names.chunks(RUN).nth(run).unwrap_or_default() {
+            self.cancel.check()?;
+            match self.name(directory, name, &mut tally) {
+                Ok(FileKind::Directory) => self.spawn(scope, directory, name),
+                Ok(_) => {}
+                Err(error) => {
+                    self.fail(&directory.open.path.join(name), error);
+                    failed = true;
+                }
+            }
+        }
+        if tally.has_whiteouts {
+            directory.whiteouts.store(true, Ordering::Relaxed);
+        }
+        if !failed && directory.left.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.finish(directory, &mut tally)?;
+        }
+        self.tally().add(tally);
+        Ok(())
+    }
+
+    fn spawn<'s>(&'s self, scope: &Scope<'s>, parent: &Arc<Directory>, name: &[u8]) {
+        let pending = Pending {
+            parent: Arc::clone(parent),
+            name: name.to_vec(),
+            path: parent.open.path.join(name),
+        };
+        scope.spawn(move |scope| {
+            let path = pending.path.clone();
+            self.attempt(&path, || self.directory(scope, pending.open()?));
+        });
+    }
+
+    /// Counts and cleans one name, but a directory, which is not what it was when all in it is sealed;
+    /// says what it is. A name that is gone counts as a whiteout that needs nothing.
+    fn name(
+        &self,
+        directory: &Directory,
         name: &[u8],
-    ) -> Result<bool, SnapshotError> {
-        let path = &open.path;
-        let Some(raw) = fdio::stat_at(&open.dir, name).at(path)? else {
-            return Ok(false);
+        tally: &mut Tally,
+    ) -> Result<FileKind, SnapshotError> {
+        let Open { path, dir, .. } = &directory.open;
+        let Some(raw) = fdio::stat_at(dir, name).at(path)? else {
+            return Ok(FileKind::CharDevice);
         };
         if raw.is_whiteout() {
-            self.census.count_whiteout(path, name);
-            return Ok(true);
+            tally.census.count_whiteout(path, name);
+            tally.has_whiteouts = true;
+        } else if !raw.is_dir() {
+            if self.mounted {
+                self.take_attributes(&Target::name(dir, name), &path.join(name))?;
+            }
+            if let Some(digest) = self.upper.written().get(&raw) {
+                tally.digests.insert(raw.inode(), digest);
+            }
+            tally.census.count(path, name, &raw);
+            self.count(&raw, tally);
         }
-        if raw.is_dir() {
-            self.todo.push(Pending {
-                parent: Arc::clone(&open.dir),
-                name: name.to_vec(),
-                path: path.join(name),
-                parent_below: open.below.clone(),
-                cut_off,
-            });
-            return Ok(false);
-        }
-        if self.mounted {
-            let target = Target::name(&open.dir, name);
-            self.take_attributes(&target, &path.join(name))?;
-        }
-        if let Some(digest) = self.upper.written().get(&raw) {
-            self.digests.insert(raw.inode(), digest);
-        }
-        self.census.count(path, name, &raw);
-        self.count(&raw);
-        Ok(false)
+        Ok(raw.kind())
     }
 
-    fn count(&mut self, raw: &RawStat) {
+    fn count(&self, raw: &RawStat, tally: &mut Tally) {
         if self.upper.links().is_shared(raw.inode()) {
             return;
         }
-        if raw.is_dir() || raw.nlink() < 2 || self.counted.insert(raw.inode()) {
-            self.manifest.usage_bytes += raw.allocated_bytes();
+        if raw.is_dir() || raw.nlink() < 2 || self.counted().insert(raw.inode()) {
+            tally.usage_bytes += raw.allocated_bytes();
         }
+    }
+
+    fn counted(&self) -> MutexGuard<'_, HashSet<u64>> {
+        self.counted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn tally(&self) -> MutexGuard<'_, Tally> {
+        self.tally.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Removes the attributes of overlayfs; says whether one of them made the directory opaque.
@@ -233,68 +329,92 @@ impl Sealer<'_> {
         Ok(opaque)
     }
 
+    /// Seals the directory itself, once all names in it are.
+    fn finish(&self, directory: &Directory, tally: &mut Tally) -> Result<(), SnapshotError> {
+        let Directory { open, before, .. } = directory;
+        tally.census.count(&open.path, b"", before);
+        let mut whiteouts = directory.whiteouts.load(Ordering::Relaxed);
+        if let Some(below) = open.below.as_ref().filter(|_| open.cut_off) {
+            whiteouts |= self.hide_missing(directory, below, tally)?;
+        }
+        if self.is_implied(directory)? {
+            tally.implied.insert(open.path.clone());
+        }
+        tally.has_whiteouts |= whiteouts;
+        self.finish_on_disk(directory, whiteouts, tally)
+    }
+
     /// Deletes what `below` shows and the upper does not have; says whether there was anything.
     fn hide_missing(
-        &mut self,
-        dir: &OwnedFd,
+        &self,
+        directory: &Directory,
         below: &Entry,
-        names: &HashSet<Vec<u8>>,
-        path: &RootedPath,
+        tally: &mut Tally,
     ) -> Result<bool, SnapshotError> {
+        let Open { path, dir, .. } = &directory.open;
+        let names: HashSet<&Vec<u8>> = directory.names.iter().collect();
         let mut any = false;
-        for name in below.read_dir()? {
+        for name in below.read_dir_while(self.cancel)? {
+            self.cancel.check()?;
             if !names.contains(&name) {
                 make_whiteout(dir, &name).at(path)?;
-                self.census.count_whiteout(path, &name);
+                tally.census.count_whiteout(path, &name);
                 any = true;
             }
         }
         Ok(any)
     }
 
-    /// Decides whether the directory is only passed through.
-    fn note_implied(
-        &mut self,
-        open: &Open,
-        cut_off: bool,
-        empty: bool,
-    ) -> Result<(), SnapshotError> {
-        let path = &open.path;
-        let implied = match (self.upper.said_implied(path), &open.below) {
+    /// Says whether the directory is only passed through.
+    fn is_implied(&self, directory: &Directory) -> Result<bool, SnapshotError> {
+        let Open {
+            path,
+            dir,
+            below,
+            replaced,
+            cut_off,
+        } = &directory.open;
+        match (self.upper.said_implied(path), below) {
             // A directory in the place of a file is a change of the layer's own.
-            (Some(said), _) => said && !open.replaced,
-            (None, Some(below)) if !cut_off && (!empty || path.is_root()) => {
+            (Some(said), _) => Ok(said && !replaced),
+            (None, Some(below)) if !cut_off && (!directory.names.is_empty() || path.is_root()) => {
                 let owners = self.upper.store().owners();
-                let ours = metadata::stat_of_dir(owners, &*open.dir).at(path)?;
-                same_directory(&ours, below.stat())
+                let ours = metadata::stat_of_dir(owners, &**dir).at(path)?;
+                Ok(same_directory(&ours, below.stat()))
             }
-            (None, _) => false,
-        };
-        if implied {
-            self.implied.insert(path.clone());
+            (None, _) => Ok(false),
         }
-        Ok(())
     }
 
-    fn finish_directory(
-        &mut self,
-        open: &Open,
-        before: &RawStat,
+    /// Leaves the mark of whiteouts and the time as it was.
+    fn finish_on_disk(
+        &self,
+        directory: &Directory,
         whiteouts: bool,
+        tally: &mut Tally,
     ) -> Result<(), SnapshotError> {
-        let path = &open.path;
+        let Open { path, dir, .. } = &directory.open;
         if whiteouts {
-            self.manifest.has_whiteouts = true;
             let origin = self.upper.store().namespace().origin();
-            let target = Target::opened(&open.dir);
+            let target = Target::opened(dir);
             target.set(origin.as_bytes(), b"").at(path)?;
         }
-        let after = fdio::stat_fd(&open.dir).at(path)?;
-        if after.mtime_ns() != before.mtime_ns() {
-            metadata::set_mtime(&open.dir, before.mtime_ns()).at(path)?;
+        let after = fdio::stat_fd(dir).at(path)?;
+        if after.mtime_ns() != directory.before.mtime_ns() {
+            metadata::set_mtime(dir, directory.before.mtime_ns()).at(path)?;
         }
-        self.count(&after);
+        self.count(&after, tally);
         Ok(())
+    }
+}
+
+impl Tally {
+    fn add(&mut self, other: Self) {
+        self.usage_bytes += other.usage_bytes;
+        self.has_whiteouts |= other.has_whiteouts;
+        self.census.add_all(other.census);
+        self.implied.extend(other.implied);
+        self.digests.extend(other.digests);
     }
 }
 

@@ -75,6 +75,12 @@ impl Census {
         self.add(hasher);
     }
 
+    /// Adds what another count has found elsewhere in the layer.
+    pub(crate) fn add_all(&mut self, other: Self) {
+        self.entries += other.entries;
+        self.sum = self.sum.wrapping_add(other.sum);
+    }
+
     fn add(&mut self, hasher: Sha256Hasher) {
         let digest = hasher.finish();
         let (first, _) = digest
