@@ -25,28 +25,31 @@ impl RootedPath {
     /// Returns this path with `path` (always taken as relative) appended and cleaned.
     #[must_use]
     pub fn join(&self, path: impl AsRef<[u8]>) -> Self {
-        let mut parts: Vec<&[u8]> = self.components().collect();
-        for part in path.as_ref().split(|&byte| byte == b'/') {
+        let path = path.as_ref();
+        let mut bytes = Vec::with_capacity(self.0.len() + 1 + path.len());
+        bytes.extend_from_slice(&self.0);
+        let mut joined = Self(bytes);
+        for part in path.split(|&byte| byte == b'/') {
             match part {
                 b"" | b"." => {}
-                b".." => drop(parts.pop()),
-                name => parts.push(name),
+                b".." => joined.pop(),
+                name => joined.push(name),
             }
         }
-        Self::from_parts(&parts)
+        joined
     }
 
-    fn from_parts(parts: &[&[u8]]) -> Self {
-        let mut bytes = Vec::new();
-        for part in parts {
-            bytes.push(b'/');
-            bytes.extend_from_slice(part);
+    fn push(&mut self, name: &[u8]) {
+        if !self.is_root() {
+            self.0.push(b'/');
         }
-        if bytes.is_empty() {
-            Self::root()
-        } else {
-            Self(bytes)
-        }
+        self.0.extend_from_slice(name);
+    }
+
+    /// Removes the last component; the root has none.
+    fn pop(&mut self) {
+        let slash = self.0.iter().rposition(|&byte| byte == b'/');
+        self.0.truncate(slash.unwrap_or(0).max(1));
     }
 
     /// Returns the components, outermost first; none for the root.
@@ -65,9 +68,9 @@ impl RootedPath {
     /// Returns the directory that holds this path; `None` for the root.
     #[must_use]
     pub fn parent(&self) -> Option<Self> {
-        let mut parts: Vec<&[u8]> = self.components().collect();
-        parts.pop()?;
-        Some(Self::from_parts(&parts))
+        let mut parent = (!self.is_root()).then(|| self.clone())?;
+        parent.pop();
+        Some(parent)
     }
 
     /// Says whether this is the root.
