@@ -4,19 +4,27 @@ use std::fs;
 use std::fs::File;
 use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
 use std::time::Duration;
 use std::time::Instant;
 
+use lamina_client::BuildRequest;
+use lamina_client::Gateway;
 use lamina_client::llb::State;
+use lamina_proto::gateway;
 use lamina_proto::pb;
 use lamina_proto::pb::file_action::Action;
 use lamina_session::LocalSession;
+use lamina_types::CancelToken;
+use tokio::sync::mpsc;
+use tokio::sync::oneshot;
 
 use crate::Outcome;
 use crate::context::FOLDERS;
 use crate::context::build;
 use crate::context::write_large_file;
 use crate::context::write_small_files;
+use crate::reads::solved;
 use crate::subject::Subject;
 use crate::table::heading;
 use crate::table::line;
@@ -35,15 +43,27 @@ pub(crate) async fn copies(subjects: &[Subject], dir: &Path) -> Outcome<()> {
     let small = tempfile::tempdir_in(dir)?;
     write_small_files(small.path())?;
     heading("file operations");
-    let files = tree_of(subjects, small.path()).await?;
+    let files = files_of(small.path());
     let copy = |owner| State::scratch().file_from(copy_action("/files", owner), &files);
-    measure(subjects, "50,000 files between snapshots", &copy(None)).await?;
-    measure(subjects, "the same with another owner", &copy(Some(OWNER))).await?;
-    let removed = files.file(rm_action("/files/*/*"));
-    measure(subjects, "rm /files/*/* of them", &removed).await?;
+    let steps = [
+        ("50,000 files between snapshots", copy(None)),
+        ("the same with another owner", copy(Some(OWNER))),
+        ("rm /files/*/* of them", files.file(rm_action("/files/*/*"))),
+        (
+            "1,000 mkfile actions in one op",
+            State::scratch().files((0..ACTIONS).map(mkfile_action)),
+        ),
+    ];
+    let mut times = Vec::new();
+    for subject in subjects {
+        let states: Vec<&State> = steps.iter().map(|(_, state)| state).collect();
+        times.push(time_each(subject, small.path(), &files, &states).await?);
+    }
+    for (index, (name, _)) in steps.iter().enumerate() {
+        let times: Vec<f64> = times.iter().map(|all| all[index]).collect();
+        row(name, &times, "ms", false);
+    }
     one_changed_file(subjects, small.path()).await?;
-    let many = State::scratch().files((0..ACTIONS).map(mkfile_action));
-    measure(subjects, "1,000 mkfile actions in one op", &many).await?;
     copy_small_by_tool(small.path(), dir)?;
     drop(small);
     large(subjects, dir).await
@@ -56,12 +76,13 @@ pub(crate) async fn large(subjects: &[Subject], dir: &Path) -> Outcome<()> {
         write_large_file(&large.path().join(number.to_string()), LARGE.1)?;
     }
     heading("4 files of 200 MiB with another owner");
-    let files = tree_of(subjects, large.path()).await?;
+    let files = files_of(large.path());
     let copy = State::scratch().file_from(copy_action("/files", Some(OWNER)), &files);
     let (mut times, mut space) = (Vec::new(), Vec::new());
     for subject in subjects {
+        time_each(subject, large.path(), &files, &[]).await?;
         let before = used_mib(dir)?;
-        times.push(milliseconds(solve(subject, &copy, None).await?));
+        times.extend(time_each(subject, large.path(), &files, &[&copy]).await?);
         space.push(used_mib(dir)? - before);
     }
     row("copy between snapshots", &times, "ms", false);
@@ -78,38 +99,42 @@ fn used_mib(dir: &Path) -> Outcome<f64> {
     Ok(blocks as f64 * found.f_frsize as f64 / f64::from(1 << 20))
 }
 
-/// Has all daemons copy the context `dir` to `/files` of a snapshot.
-async fn tree_of(subjects: &[Subject], dir: &Path) -> Outcome<State> {
-    let mut tree = State::scratch();
-    for subject in subjects {
-        build(subject, dir, |context| {
-            tree = State::scratch().copy(&context, "/", "/files");
-            tree.clone()
-        })
+/// The client's directory `dir`, copied to `/files`.
+fn files_of(dir: &Path) -> State {
+    let key = dir.display().to_string();
+    let attrs = [("local.sharedkeyhint", key.as_str())];
+    let context = State::source("local://context", &attrs, None);
+    State::scratch().copy(&context, "/", "/files")
+}
+
+/// Has the daemon make `base` of the client's directory `dir`, and then each of `states`; returns the
+/// milliseconds that each of these took. All is one build, so that the directory is sent before.
+async fn time_each(
+    subject: &Subject,
+    dir: &Path,
+    base: &State,
+    states: &[&State],
+) -> Outcome<Vec<f64>> {
+    let session = LocalSession::builder().local_dir("context", dir);
+    let request = BuildRequest::new(Arc::new(session.shared_key("bench").build()));
+    let (events, _ignored) = mpsc::unbounded_channel();
+    let (times, received) = oneshot::channel();
+    let drive = |gateway: Gateway| async move {
+        solved(&gateway, base).await?;
+        let mut all = Vec::new();
+        for state in states {
+            let begin = Instant::now();
+            solved(&gateway, state).await?;
+            all.push(milliseconds(begin.elapsed()));
+        }
+        drop(times.send(all));
+        Ok(gateway::Result::default())
+    };
+    let client = &subject.client;
+    client
+        .build(request, drive, events, &CancelToken::new())
         .await?;
-    }
-    // The vertex of the last daemon's build; the others find theirs by content.
-    for subject in subjects {
-        solve(subject, &tree, Some(dir)).await?;
-    }
-    Ok(tree)
-}
-
-async fn measure(subjects: &[Subject], name: &str, state: &State) -> Outcome<()> {
-    let mut times = Vec::new();
-    for subject in subjects {
-        times.push(milliseconds(solve(subject, state, None).await?));
-    }
-    row(name, &times, "ms", false);
-    Ok(())
-}
-
-async fn solve(subject: &Subject, state: &State, context: Option<&Path>) -> Outcome<Duration> {
-    let mut session = LocalSession::builder().shared_key("bench");
-    if let Some(dir) = context {
-        session = session.local_dir("context", dir);
-    }
-    subject.solve(state, session.build()).await
+    Ok(received.await?)
 }
 
 /// Changes one file of the context, and copies that one.

@@ -124,7 +124,7 @@ async fn measure_reads(subject: &Subject, in_flight: usize) -> Outcome<Vec<Rate>
 }
 
 /// Solves `state` and returns the id of its reference.
-async fn solved(gateway: &Gateway, state: &State) -> Result<String, ClientError> {
+pub(crate) async fn solved(gateway: &Gateway, state: &State) -> Result<String, ClientError> {
     let request = gateway::SolveRequest {
         definition: Some(state.definition()),
         evaluate: true,
