@@ -25,8 +25,11 @@ use lamina_snapshotter::LayerStack;
 use lamina_snapshotter::Tree;
 use lamina_snapshotter::WriteDir;
 use lamina_types::CancelToken;
+use lamina_types::FileKind;
 use lamina_types::PathError;
 use lamina_types::RootedPath;
+use rayon::iter::IntoParallelRefIterator;
+use rayon::iter::ParallelIterator;
 
 use self::settings::Settings;
 use self::walk::Walk;
@@ -62,14 +65,21 @@ pub(crate) fn run(
         parents: DirectoryMaker::new(0o755, copy.settings.owner, action.timestamp),
         inside: None,
     };
-    for source in copy.sources()? {
-        cancel.check()?;
-        if !(action.unpack_archives && copy.unpack(&source, &mut made)?) {
-            copy.copy(&source, &mut made)?;
+    let sources = copy.sources()?;
+    for siblings in sources.chunk_by(|a, b| a.path().parent() == b.path().parent()) {
+        match siblings {
+            [_, _, ..] if !action.unpack_archives => copy.siblings(siblings, &mut made)?,
+            _ => copy.one_by_one(siblings, &mut made)?,
         }
     }
     made.parents.finish()
 }
+
+/// Matches of a pattern that are looked up before they are copied; each may keep one directory open.
+const FOUND_AT_ONCE: usize = 256;
+
+/// A match of a pattern, and what is there.
+type Found<'a> = (&'a CopyPath, Result<Entry, FileOpError>);
 
 /// What was made on the way, for all sources of one action.
 struct Made {
@@ -140,15 +150,63 @@ impl Copy<'_> {
         unpack::run(&archive, destination, self.settings.owner, self.cancel)
     }
 
-    /// Copies one source.
-    fn copy(&self, named: &CopyPath, made: &mut Made) -> Result<(), FileOpError> {
-        let source = self.find_source(named)?;
-        let walk = Walk::new(self.target, &self.settings, self.cancel);
-        if let (Some(dir), Some(name)) = (&made.inside, named.name_inside())
-            && !source.stat().is_dir()
-        {
-            return walk.file(&source, dir, &name);
+    fn one_by_one(&self, sources: &[CopyPath], made: &mut Made) -> Result<(), FileOpError> {
+        for named in sources {
+            self.cancel.check()?;
+            if !(self.action.unpack_archives && self.unpack(named, made)?) {
+                self.copy(named, self.find_source(named)?, made)?;
+            }
         }
+        Ok(())
+    }
+
+    /// Copies what a pattern matches in one directory: what is found, some at a time, in path order.
+    fn siblings(&self, siblings: &[CopyPath], made: &mut Made) -> Result<(), FileOpError> {
+        let parent = siblings[0].path().parent();
+        let parent = CopyPath::from(parent.unwrap_or_else(RootedPath::root));
+        let parent = self.find_source(&parent)?;
+        for some in siblings.chunks(FOUND_AT_ONCE) {
+            let found: Vec<_> = some
+                .par_iter()
+                .map(|named| (named, self.find_sibling(&parent, named)))
+                .collect();
+            self.found(found, made)?;
+        }
+        Ok(())
+    }
+
+    /// Copies what was found. Files that go into one directory do not depend on each other, so all
+    /// threads copy them; a directory may bring the same names as its siblings, so it has its turn.
+    fn found(&self, found: Vec<Found<'_>>, made: &mut Made) -> Result<(), FileOpError> {
+        let mut files: Vec<(Vec<u8>, Entry)> = Vec::new();
+        for (named, source) in found {
+            match (source, named.name_inside()) {
+                (Ok(source), Some(name)) if made.inside.is_some() && !source.stat().is_dir() => {
+                    files.push((name, source));
+                }
+                (source, _) => {
+                    self.files_inside(std::mem::take(&mut files), made)?;
+                    self.copy(named, source?, made)?;
+                }
+            }
+        }
+        self.files_inside(files, made)
+    }
+
+    /// Copies files with these names into the directory that is known.
+    fn files_inside(&self, files: Vec<(Vec<u8>, Entry)>, made: &Made) -> Result<(), FileOpError> {
+        match &made.inside {
+            Some(dir) => self.walk().files(&files, dir),
+            None => Ok(()),
+        }
+    }
+
+    fn walk(&self) -> Walk<'_> {
+        Walk::new(self.target, &self.settings, self.cancel)
+    }
+
+    /// Copies one source.
+    fn copy(&self, named: &CopyPath, source: Entry, made: &mut Made) -> Result<(), FileOpError> {
         let parents = &mut made.parents;
         parents.mode = self.settings.mode.of_new_directory();
         let needed = self.target.resolve(&self.destination.needed_directory())?;
@@ -164,7 +222,18 @@ impl Copy<'_> {
         if parent == *self.destination.path() {
             made.inside = Some(dir);
         }
-        walk.run(source, &place)
+        self.walk().run(source, &place)
+    }
+
+    /// Returns what `named` is in `parent`, which holds it.
+    fn find_sibling(&self, parent: &Entry, named: &CopyPath) -> Result<Entry, FileOpError> {
+        self.cancel.check()?;
+        let name = named.path().file_name().unwrap_or_default();
+        match parent.child(name) {
+            Ok(found) if found.stat().kind != FileKind::Symlink => Ok(found),
+            // To be followed perhaps, or to be named in an error.
+            _ => self.find_source(named),
+        }
     }
 
     fn find_source(&self, named: &CopyPath) -> Result<Entry, FileOpError> {

@@ -68,7 +68,9 @@ impl<'a> Walk<'a> {
         };
         match (source.stat().is_dir(), above) {
             (true, above) => self.tree(above, name, source)?,
-            (false, Above::Outside(parent)) => return self.file(&source, &parent, name),
+            (false, Above::Outside(parent)) => {
+                return self.files(&[(name.to_vec(), source)], &parent);
+            }
             (false, _) => {
                 let path = place.to_string();
                 return Err(FileOpError::IsADirectory { path });
@@ -77,20 +79,43 @@ impl<'a> Walk<'a> {
         self.finish()
     }
 
-    /// Copies `source`, which is no directory, to `name` in `parent`.
-    pub(crate) fn file(
+    /// Copies files, which have different names, into `parent` as what they are named here.
+    pub(crate) fn files(
         self,
-        source: &Entry,
+        files: &[(Vec<u8>, Entry)],
         parent: &WriteDir,
-        name: &[u8],
     ) -> Result<(), FileOpError> {
-        let place = Place {
-            dir: parent,
-            is_new: false,
-            name,
-        };
-        rayon::in_place_scope(|scope| self.put(scope, source, &place, None))?;
+        rayon::in_place_scope(|scope| {
+            let mut runs = files.chunks(RUN);
+            let first = runs.next().unwrap_or_default();
+            for run in runs {
+                scope.spawn(|scope| self.run_of_files(scope, run, parent));
+            }
+            self.run_of_files(scope, first, parent);
+        });
         self.finish()
+    }
+
+    fn run_of_files<'s>(
+        &'s self,
+        scope: &Scope<'s>,
+        files: &[(Vec<u8>, Entry)],
+        parent: &WriteDir,
+    ) {
+        for (name, source) in files {
+            if self.failure.is_behind(name) {
+                break;
+            }
+            let place = Place {
+                dir: parent,
+                is_new: false,
+                name,
+            };
+            let done = self.cancel.check().map_err(FileOpError::from);
+            if let Err(error) = done.and_then(|()| self.put(scope, source, &place, None)) {
+                self.fail(name, error);
+            }
+        }
     }
 
     /// Reports the first error, or does what had to wait for all else.
@@ -229,7 +254,8 @@ impl<'a> Walk<'a> {
             return Ok(());
         }
         if let Some(large) = self.files.put(source, dir, name)? {
-            self.spread(scope, large, node.map(|node| (Arc::clone(node), name)));
+            let relative = node.map_or_else(|| name.to_vec(), |node| node.relative_child(name));
+            self.spread(scope, (large, relative), node);
         }
         Ok(())
     }
@@ -250,21 +276,16 @@ impl<'a> Walk<'a> {
         Ok(place.dir.remove(place.name)?)
     }
 
-    /// Spawns the work for a large file, which is the name in the node, or what the copy is of.
+    /// Spawns the work for a large file and its path, which is in `node` if there is one.
     fn spread<'s>(
         &'s self,
         scope: &Scope<'s>,
-        large: LargeFile,
-        inside: Option<(Arc<Node>, &[u8])>,
+        large: (LargeFile, Vec<u8>),
+        node: Option<&Arc<Node>>,
     ) {
-        let relative = match &inside {
-            Some((node, name)) => node.relative_child(name),
-            None => Vec::new(),
-        };
-        let large = Arc::new((large, relative));
+        let large = Arc::new(large);
         for range in large.0.ranges() {
-            let large = Arc::clone(&large);
-            let node = inside.as_ref().map(|(node, _)| Arc::clone(node));
+            let (large, node) = (Arc::clone(&large), node.cloned());
             node.iter().for_each(|node| node.begin());
             scope.spawn(move |_| self.range(&large, range, node));
         }

@@ -7,6 +7,7 @@ mod errors;
 mod escape;
 mod goldens;
 mod machine;
+mod matches;
 mod memory;
 mod model;
 mod odd;
