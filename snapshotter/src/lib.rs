@@ -91,5 +91,6 @@ pub use tree::Entry;
 pub use tree::Follow;
 pub use tree::Origin;
 pub use tree::Tree;
+pub use upper::Linker;
 pub use upper::Upper;
 pub use upper::WriteDir;

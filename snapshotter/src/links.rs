@@ -70,6 +70,11 @@ impl LinkBook {
         !book.shared.contains(inode) && book.admits(&self.below, source)
     }
 
+    /// Says whether files of `source` may become names here at all.
+    pub(crate) fn may_link_any(&self, source: &Layer) -> bool {
+        self.lock().admits(&self.below, source)
+    }
+
     /// Reserves the inode for one name if [`LinkBook::may_link`] holds.
     pub(crate) fn claim(&self, inode: u64, source: &Layer) -> bool {
         let mut book = self.lock();
@@ -77,7 +82,10 @@ impl LinkBook {
             return false;
         }
         book.shared.insert(inode);
-        book.sources.extend(family(source));
+        // Who is named has brought its family, which is asked for once and not for each file.
+        if !book.sources.contains(&source.id()) {
+            book.sources.extend(family(source));
+        }
         true
     }
 
@@ -115,6 +123,11 @@ impl LinkBook {
     /// Says whether nothing is shared.
     pub(crate) fn is_empty(&self) -> bool {
         self.lock().shared.is_empty()
+    }
+
+    /// Says whether an inode of a sealed layer may have several names here.
+    pub(crate) fn has_further_names(&self) -> bool {
+        !self.lock().names.is_empty()
     }
 
     /// Returns the layers that inodes come from; none if no link is left.

@@ -92,6 +92,7 @@ pub(crate) fn seal(
     let mut manifest = Manifest::new(tally.usage_bytes, tally.has_whiteouts);
     manifest.set_implied_parents(tally.implied.iter());
     manifest.census = Some(tally.census);
+    manifest.single_names = !(tally.has_further_names || upper.links().has_further_names());
     manifest.links_from = upper.links().sources();
     let digests = tally.digests;
     Ok(Sealed { manifest, digests })
@@ -114,6 +115,8 @@ struct Sealer<'a> {
 struct Tally {
     usage_bytes: u64,
     has_whiteouts: bool,
+    /// A file of the layer's own has several names.
+    has_further_names: bool,
     census: Census,
     implied: BTreeSet<RootedPath>,
     digests: HashMap<u64, Digest>,
@@ -293,6 +296,8 @@ impl Sealer<'_> {
         }
         if raw.is_dir() || raw.nlink() < 2 || self.counted().insert(raw.inode()) {
             tally.usage_bytes += raw.allocated_bytes();
+        } else {
+            tally.has_further_names = true;
         }
     }
 
@@ -412,6 +417,7 @@ impl Tally {
     fn add(&mut self, other: Self) {
         self.usage_bytes += other.usage_bytes;
         self.has_whiteouts |= other.has_whiteouts;
+        self.has_further_names |= other.has_further_names;
         self.census.add_all(other.census);
         self.implied.extend(other.implied);
         self.digests.extend(other.digests);

@@ -5,6 +5,7 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
 
 use lamina_snapshotter::Entry;
+use lamina_snapshotter::Linker;
 use lamina_snapshotter::MetadataChange;
 use lamina_snapshotter::SnapshotError;
 use lamina_snapshotter::WriteDir;
@@ -141,11 +142,12 @@ impl<'a> FileCopier<'a> {
 
     /// Makes `name` a link to the sealed inode of `source`; says whether it could.
     fn link(&self, source: &Entry, dir: &WriteDir, name: &[u8]) -> Result<bool, FileOpError> {
-        match dir.link_from(name, source) {
-            Ok(()) => Ok(true),
-            Err(error) if is_link_refused(&error) => Ok(false),
-            Err(error) => Err(error.into()),
-        }
+        refusal_as_false(dir.link_from(name, source).map(|()| true))
+    }
+
+    /// As [`FileCopier::put`] for a file that nothing but its name is known of; says whether it could.
+    pub(crate) fn link_unseen(&self, linker: &Linker, name: &[u8]) -> Result<bool, FileOpError> {
+        refusal_as_false(linker.link(name))
     }
 }
 
@@ -153,6 +155,13 @@ impl LargeFile {
     /// Returns the ranges to copy, in any order.
     pub(crate) fn ranges(&self) -> impl ExactSizeIterator<Item = Range<u64>> + use<> {
         self.data.ranges()
+    }
+}
+
+fn refusal_as_false(linked: Result<bool, SnapshotError>) -> Result<bool, FileOpError> {
+    match linked {
+        Err(error) if is_link_refused(&error) => Ok(false),
+        linked => Ok(linked?),
     }
 }
 

@@ -12,7 +12,6 @@ use lamina_snapshotter::Origin;
 use lamina_snapshotter::SnapshotError;
 use lamina_snapshotter::Upper;
 use lamina_snapshotter::WriteDir;
-use lamina_types::FileKind;
 use lamina_types::RootedPath;
 
 use super::file::FileCopier;
@@ -45,7 +44,7 @@ impl Links {
 
     /// Says whether `source` was met under another name; then `name` in `dir` is made at the end.
     pub(crate) fn is_further_name(&self, source: &Entry, dir: &WriteDir, name: &[u8]) -> bool {
-        if source.stat().nlink < 2 || source.stat().kind != FileKind::File {
+        if !source.may_have_further_names() {
             return false;
         }
         let place = (dir.path().clone(), name.to_vec());

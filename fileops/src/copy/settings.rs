@@ -90,6 +90,11 @@ impl Settings {
         self.timestamp.map_or(stat.mtime_ns, i128::from)
     }
 
+    /// Says whether every copy has the metadata of its source.
+    pub(crate) fn keep_all(&self) -> bool {
+        self.owner.is_none() && self.mode == ModeChange::Keep && self.timestamp.is_none()
+    }
+
     /// Says whether a copy of something that has `stat` has the same metadata.
     pub(crate) fn keeps(&self, stat: &Stat) -> bool {
         self.owner.is_none_or(|owner| owner == (stat.uid, stat.gid))

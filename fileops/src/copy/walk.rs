@@ -8,6 +8,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use lamina_snapshotter::Entry;
+use lamina_snapshotter::Linker;
 use lamina_snapshotter::WriteDir;
 use lamina_types::CancelToken;
 use lamina_types::FirstError;
@@ -152,28 +153,58 @@ impl<'a> Walk<'a> {
     }
 
     fn names<'s>(&'s self, scope: &Scope<'s>, node: Arc<Node>, names: &[Vec<u8>]) {
+        match self.linker(&node) {
+            Ok(linker) => self.names_of(scope, (&node, linker), names),
+            Err(error) => self.fail(&node.relative, error),
+        }
+        self.end(node);
+    }
+
+    /// Returns what links files into the copy of `node`, if nothing about them changes and nothing can
+    /// be in their way.
+    fn linker(&self, node: &Node) -> Result<Option<Linker>, FileOpError> {
+        if !self.settings.keep_all() || node.role == Role::Passage {
+            return Ok(None);
+        }
+        let (dir, is_new) = node.open(self.settings)?;
+        let linker = is_new.then(|| dir.linker(&node.source)).transpose();
+        Ok(linker?)
+    }
+
+    fn names_of<'s>(
+        &'s self,
+        scope: &Scope<'s>,
+        (node, linker): (&Arc<Node>, Option<Linker>),
+        names: &[Vec<u8>],
+    ) {
         for name in names {
             let relative = node.relative_child(name);
             if self.failure.is_behind(&relative) {
                 break;
             }
-            if let Err(error) = self.name(scope, &node, name, &relative) {
+            let done = self.name(scope, (node, linker.as_ref()), name, &relative);
+            if let Err(error) = done {
                 self.fail(&relative, error);
             }
         }
-        self.end(node);
     }
 
     fn name<'s>(
         &'s self,
         scope: &Scope<'s>,
-        node: &Arc<Node>,
+        (node, linker): (&Arc<Node>, Option<&Linker>),
         name: &[u8],
         relative: &[u8],
     ) -> Result<(), FileOpError> {
         self.cancel.check()?;
         let verdict = self.settings.verdict(relative, &node.matched);
         if !verdict.included && !verdict.walked {
+            return Ok(());
+        }
+        if verdict.included
+            && let Some(linker) = linker
+            && self.files.link_unseen(linker, name)?
+        {
             return Ok(());
         }
         let source = node.source.child(name)?;

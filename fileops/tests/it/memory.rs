@@ -40,21 +40,37 @@ fn entries_cost_little() {
         .ok()
         .and_then(|text| text.parse().ok());
     let (small, large) = (10_000, entries.unwrap_or(110_000));
-    for given_away in [false, true] {
-        let (Some(less), Some(more)) = (growth(small, given_away), growth(large, given_away))
-        else {
+    for (name, shared, given_away) in [
+        ("linked", false, false),
+        ("given away", false, true),
+        ("shared with another layer and given away", true, true),
+    ] {
+        let growth = |entries| growth(entries, shared, given_away);
+        let (Some(less), Some(more)) = (growth(small), growth(large)) else {
             return;
         };
         let each = more.saturating_sub(less) / (large - small);
-        let line = format!("given away {given_away}: {less} and {more} bytes, {each} for an entry");
+        let line = format!("{name}: {less} and {more} bytes, {each} for an entry");
         assert!(each <= LIMIT_BYTES, "{line}");
     }
 }
 
-/// Returns by how much the memory of a process grows that copies a tree of `entries` files.
-fn growth(entries: usize, given_away: bool) -> Option<usize> {
+/// Returns by how much the memory of a process grows that copies a tree of `entries` files, of which
+/// each may have a name in another layer too.
+fn growth(entries: usize, shared: bool, given_away: bool) -> Option<usize> {
     let machine = Machine::new()?;
-    make_tree(&machine, entries);
+    let tree = make_tree(&machine, entries);
+    if shared {
+        let layer = machine.on(&LayerStack::empty());
+        let copied = apply(
+            &everything(),
+            &layer,
+            Some(&tree.tree()),
+            &CancelToken::new(),
+        );
+        copied.expect("linked");
+        drop(machine.seal(layer));
+    }
     let mut copier = Command::new(std::env::current_exe().expect("a program"));
     copier.args(["--exact", "memory::a_tree_is_copied", "--nocapture"]);
     copier.env(STORE, machine.folder.path());
@@ -69,7 +85,7 @@ fn growth(entries: usize, given_away: bool) -> Option<usize> {
     Some(bytes.trim().parse().expect("a number"))
 }
 
-fn make_tree(machine: &Machine, entries: usize) {
+fn make_tree(machine: &Machine, entries: usize) -> LayerStack {
     let layer = machine.on(&LayerStack::empty());
     let root = layer.writer().root().expect("root");
     for number in 0..entries / FILES {
@@ -83,7 +99,18 @@ fn make_tree(machine: &Machine, entries: usize) {
         }
     }
     drop(root);
-    drop(machine.seal(layer));
+    machine.seal(layer)
+}
+
+/// A copy that can be made by link.
+fn everything() -> Action {
+    Action::Copy(CopyAction {
+        source: b"/".to_vec(),
+        destination: b"/out".to_vec(),
+        create_parents: true,
+        directory_contents: true,
+        ..CopyAction::default()
+    })
 }
 
 #[test]
@@ -93,17 +120,12 @@ fn a_tree_is_copied() {
     };
     let store =
         SnapshotStore::open(Path::new(&folder), XattrNamespace::Trusted).expect("the store");
-    let source = LayerStack::new(store.all_layers());
+    // The last layer: the one before it is there only to share its files.
+    let source = LayerStack::new(store.all_layers().pop());
     let layer = store.prepare(&LayerStack::empty()).expect("a layer");
     let action = match std::env::var_os(GIVEN_AWAY) {
         Some(_) => given_away(),
-        None => Action::Copy(CopyAction {
-            source: b"/".to_vec(),
-            destination: b"/out".to_vec(),
-            create_parents: true,
-            directory_contents: true,
-            ..CopyAction::default()
-        }),
+        None => everything(),
     };
     let before = memory("VmRSS:").expect("proc");
     let cancel = CancelToken::new();

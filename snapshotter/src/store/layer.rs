@@ -152,6 +152,11 @@ impl Layer {
         self.manifest().links_from.clone()
     }
 
+    /// Says whether it is known that no file has two names in this layer.
+    pub(crate) fn has_single_names(&self) -> bool {
+        self.manifest().single_names
+    }
+
     /// Returns what the layer held when it was sealed, if it is known.
     pub(super) fn census(&self) -> Option<Census> {
         self.manifest().census

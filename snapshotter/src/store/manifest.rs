@@ -11,6 +11,7 @@
 //! | `created_ns` | when it was sealed, in nanoseconds since 1970 |
 //! | `implied_parents` | directories that the layer only passes through; a path is a string of one character (U+0000 to U+00FF) per byte |
 //! | `links_from` | ids of the layers that this one shares inodes with |
+//! | `single_names` | no file has two names in this layer; missing where that is not known |
 //! | `census` | what `fs/` holds, see [`super::census`]; missing in manifests of older versions |
 //! | `blobs` | image layers that unpack to this layer |
 //! | `chains` | if not empty: the blobs mean this layer only on top of these chain ids |
@@ -61,6 +62,8 @@ pub(crate) struct Manifest {
     implied_parents: Vec<String>,
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub(crate) links_from: BTreeSet<LayerId>,
+    #[serde(default)]
+    pub(crate) single_names: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) census: Option<Census>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -79,6 +82,7 @@ impl Manifest {
             created_ns: now_ns(),
             implied_parents: Vec::new(),
             links_from: BTreeSet::new(),
+            single_names: false,
             census: None,
             blobs: Vec::new(),
             chains: Vec::new(),

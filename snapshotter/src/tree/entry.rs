@@ -122,6 +122,19 @@ impl Entry {
         self.0.origin
     }
 
+    /// Says whether this may be a file that has another name in its layer.
+    #[must_use]
+    pub fn may_have_further_names(&self) -> bool {
+        match &self.0.place {
+            Place::Directory(_) => false,
+            Place::Other(part, _) => {
+                let stat = &self.0.stat;
+                // Links into other layers count as names too, so the number alone says little.
+                stat.kind == FileKind::File && stat.nlink > 1 && !part.has_single_names()
+            }
+        }
+    }
+
     /// Returns the directories that merge here, topmost first.
     ///
     /// # Errors

@@ -11,6 +11,7 @@ use crate::StoreFormat;
 use crate::XattrNamespace;
 use crate::fdio;
 use crate::fdio::RawStat;
+use crate::store::Layer;
 use crate::xattrs::Target;
 
 /// One of the directories that merge at some place.
@@ -24,18 +25,22 @@ pub(crate) struct Part {
 
 #[derive(Clone, Copy)]
 enum Source {
-    /// Sealed: never opaque.
-    Layer(LayerId),
+    /// Sealed: never opaque. `single_names` says that no file of the layer is known to have two.
+    Layer { id: LayerId, single_names: bool },
     /// Being written: its directories may be opaque.
     Upper(XattrNamespace),
 }
 
 impl Part {
-    pub(crate) fn sealed(fd: Arc<OwnedFd>, layer: LayerId, owners: Owners) -> Self {
+    /// Stands for `fd` in `layer`.
+    pub(crate) fn sealed(fd: Arc<OwnedFd>, layer: &Layer) -> Self {
         Self {
             fd,
-            owners,
-            source: Source::Layer(layer),
+            owners: layer.owners(),
+            source: Source::Layer {
+                id: layer.id(),
+                single_names: layer.has_single_names(),
+            },
         }
     }
 
@@ -60,9 +65,20 @@ impl Part {
     /// Returns the sealed layer that this is in; `None` for the active one.
     pub(crate) fn layer(&self) -> Option<LayerId> {
         match self.source {
-            Source::Layer(layer) => Some(layer),
+            Source::Layer { id, .. } => Some(id),
             Source::Upper(_) => None,
         }
+    }
+
+    /// Says whether it is known that no file of the layer has two names in it.
+    pub(crate) fn has_single_names(&self) -> bool {
+        matches!(
+            self.source,
+            Source::Layer {
+                single_names: true,
+                ..
+            }
+        )
     }
 
     /// Returns what is open behind `fd`, which is in the same layer.
@@ -77,7 +93,7 @@ impl Part {
     /// Says whether this directory, in which `fd` was opened, hides those below it.
     fn hides_below(&self) -> Result<bool> {
         match self.source {
-            Source::Layer(_) => Ok(false),
+            Source::Layer { .. } => Ok(false),
             Source::Upper(namespace) => is_opaque(&self.fd, namespace),
         }
     }

@@ -200,10 +200,10 @@ mod tests {
     use std::fs;
     use std::sync::Arc;
 
-    use lamina_types::LayerId;
     use rustix::io::Errno;
 
     use super::*;
+    use crate::XattrNamespace;
 
     /// Directories with files of these names, topmost first.
     fn parts(names: &[&[String]]) -> (tempfile::TempDir, Vec<Part>) {
@@ -217,8 +217,7 @@ mod tests {
             }
             let path = path.into_os_string().into_encoded_bytes();
             let fd = fdio::open_dir_readable(rustix::fs::CWD, &path).unwrap();
-            let layer: LayerId = "1".parse().unwrap();
-            parts.push(Part::sealed(Arc::new(fd), layer, Owners::Real));
+            parts.push(Part::upper(Arc::new(fd), XattrNamespace::Trusted.into()));
         }
         (folder, parts)
     }

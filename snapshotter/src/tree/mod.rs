@@ -75,7 +75,7 @@ impl Tree {
         }
         let mut parts: Vec<Part> = self.0.upper.iter().cloned().collect();
         for layer in self.0.lower.layers().iter().rev() {
-            parts.push(Part::sealed(layer.open_fs()?, layer.id(), layer.owners()));
+            parts.push(Part::sealed(layer.open_fs()?, layer));
         }
         Ok(Arc::clone(self.0.parts.get_or_init(|| parts.into())))
     }

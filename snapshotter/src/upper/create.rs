@@ -190,7 +190,7 @@ impl WriteDir {
         Ok(())
     }
 
-    fn link_sealed(
+    pub(super) fn link_sealed(
         &self,
         name: &[u8],
         source: &Linked<'_>,
@@ -311,7 +311,7 @@ enum Holder {
 }
 
 /// What a link is made to.
-enum Linked<'a> {
+pub(super) enum Linked<'a> {
     /// A name, which is not followed.
     Name(&'a OwnedFd, &'a [u8]),
     Opened(&'a OwnedFd),

@@ -14,6 +14,7 @@ mod create;
 mod digests;
 mod dir;
 mod hide;
+mod linker;
 mod remove;
 mod stage;
 
@@ -33,6 +34,7 @@ use lamina_types::RootedPath;
 use rustix::io::Errno;
 
 pub use dir::WriteDir;
+pub use linker::Linker;
 
 pub(crate) use create::make_whiteout;
 pub(crate) use stage::At;

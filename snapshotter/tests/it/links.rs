@@ -79,6 +79,58 @@ fn a_link_that_would_give_an_inode_two_names_in_a_view_is_refused() {
 }
 
 #[test]
+fn only_files_with_one_name_in_their_layer_are_linked_unseen() {
+    let fixture = Fixture::new();
+    let single = fixture.stack(&LayerStack::empty(), |root| {
+        write(root, "f", "text")?;
+        drop(root.make_dir(b"d", 0o755)?);
+        root.symlink(b"l", b"f")
+    });
+    let shared = fixture.stack(&LayerStack::empty(), |root| {
+        root.link_from(b"f", &entry(&single, "/f"))
+    });
+    let own = fixture.stack(&LayerStack::empty(), |root| {
+        write(root, "f", "text")?;
+        root.link_from(b"g", &root.lookup(b"f")?.unwrap())
+    });
+    let shared_twice = fixture.stack(&LayerStack::empty(), |root| {
+        root.link_from(b"f", &entry(&single, "/f"))?;
+        root.link_from(b"g", &root.lookup(b"f")?.unwrap())
+    });
+    for (what, stack, linked) in [
+        ("a file", &single, true),
+        ("a file that two layers share", &shared, true),
+        ("one that has two names", &own, false),
+        (
+            "one that has two names and that two layers share",
+            &shared_twice,
+            false,
+        ),
+    ] {
+        let to = fixture.stack(&LayerStack::empty(), |root| {
+            let linker = root.linker(&stack.tree().root()?)?;
+            assert_eq!(linker.link(b"f")?, linked, "{what}");
+            for name in [&b"d"[..], b"l", b"none"] {
+                assert!(!linker.link(name)?, "{what}: {name:?}");
+            }
+            Ok(())
+        });
+        let names = to.tree().root().unwrap().read_dir().unwrap();
+        assert_eq!(names.is_empty(), !linked, "{what}");
+        if linked {
+            let (from, to) = (entry(stack, "/f").origin(), entry(&to, "/f").origin());
+            assert_eq!(from.inode, to.inode, "{what}");
+        }
+    }
+    // Where the layer, or one that shares with it, shows, each file has to be looked at.
+    drop(fixture.stack(&single, |root| {
+        let dir = root.make_dir(b"new", 0o755)?;
+        assert!(!dir.linker(&shared.tree().root()?)?.link(b"f")?);
+        Ok(())
+    }));
+}
+
+#[test]
 fn a_file_of_nobody_is_refused() {
     let fixture = Fixture::new();
     let file = tempfile::tempfile().unwrap();
