@@ -122,7 +122,7 @@ impl<'a> FileCopier<'a> {
             self.data.copy(&data, all)?;
         }
         metadata::set_file(dir, name, &data.to, &change)?;
-        dir.take_over_digest(&data.to, source)?;
+        take_over_digest(dir, &data, source, &change)?;
         Ok(None)
     }
 
@@ -135,7 +135,7 @@ impl<'a> FileCopier<'a> {
         self.data.copy(&large.data, range)?;
         if large.left.fetch_sub(1, Ordering::AcqRel) == 1 {
             metadata::set_file(&large.dir, &large.name, &large.data.to, &large.change)?;
-            large.dir.take_over_digest(&large.data.to, &large.source)?;
+            take_over_digest(&large.dir, &large.data, &large.source, &large.change)?;
         }
         Ok(())
     }
@@ -155,6 +155,24 @@ impl LargeFile {
     /// Returns the ranges to copy, in any order.
     pub(crate) fn ranges(&self) -> impl ExactSizeIterator<Item = Range<u64>> + use<> {
         self.data.ranges()
+    }
+}
+
+/// Takes over the digest of `source`, unless it cannot be that of a copy with `change`.
+fn take_over_digest(
+    dir: &WriteDir,
+    data: &Data,
+    source: &Entry,
+    change: &MetadataChange,
+) -> Result<(), SnapshotError> {
+    let stat = source.stat();
+    let counts_alike = change
+        .owner
+        .is_none_or(|owner| owner == (stat.uid, stat.gid))
+        && change.mode.is_none_or(|mode| mode == stat.mode);
+    match counts_alike {
+        true => dir.take_over_digest(&data.to, source),
+        false => Ok(()),
     }
 }
 
