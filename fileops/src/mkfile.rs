@@ -22,12 +22,18 @@ const CAPABILITY: &[u8] = b"security.capability";
 /// Writes a file.
 ///
 /// An existing one is replaced by a new inode, never written in place, since its data may be shared
-/// with a sealed layer; it keeps its mode, its owner and its attributes.
+/// with a sealed layer; it keeps its mode, its owner and its attributes, and its directory the time
+/// that it has, since no name came or went.
 pub(crate) fn run(action: &MkFileAction, target: &Target) -> Result<(), FileOpError> {
     let owner = owner::resolve(action.owner.as_ref())?;
     let place = target.place(&action.path, "open", Errno::ISDIR)?;
     let failed = failed("open", &place.path);
-    let mut change = match place.dir.lookup(&place.name).map_err(&failed)? {
+    let existing = place.dir.lookup(&place.name).map_err(&failed)?;
+    let unchanged_mtime_ns = match existing {
+        Some(_) => Some(place.dir.entry().map_err(&failed)?.stat().mtime_ns),
+        None => None,
+    };
+    let mut change = match existing {
         Some(existing) => displace(&existing, &place)?,
         None => MetadataChange {
             owner: Inherited::from(&place.dir).map_err(&failed)?.owner(None),
@@ -41,15 +47,24 @@ pub(crate) fn run(action: &MkFileAction, target: &Target) -> Result<(), FileOpEr
         change.mode = change.mode.map(|mode| mode & 0o1777);
     }
     change.mtime_ns = action.timestamp.map(i128::from);
-    let mut file = place.dir.create_file(&place.name, 0o600).map_err(&failed)?;
-    file.write_all(&action.data)
-        .at(&place.path)
-        .map_err(|source| FileOpError::Io {
-            operation: "write",
-            source,
-        })?;
-    drop(file);
-    place.dir.set_metadata(&place.name, &change).map_err(failed)
+    write(&place, &action.data)?;
+    let described = place.dir.set_metadata(&place.name, &change);
+    described.map_err(&failed)?;
+    match unchanged_mtime_ns {
+        Some(mtime_ns) => place.dir.restore_own_mtime(mtime_ns).map_err(&failed),
+        None => Ok(()),
+    }
+}
+
+/// Makes the file and writes what it holds.
+fn write(place: &Place, data: &[u8]) -> Result<(), FileOpError> {
+    let file = place.dir.create_file(&place.name, 0o600);
+    let mut file = file.map_err(failed("open", &place.path))?;
+    let written = file.write_all(data).at(&place.path);
+    written.map_err(|source| FileOpError::Io {
+        operation: "write",
+        source,
+    })
 }
 
 /// Removes the file that is there and returns what the new one takes over from it.

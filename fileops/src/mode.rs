@@ -25,7 +25,7 @@ const ALL: u32 = SET_UID | SET_GID | 0o777;
 pub(crate) enum ModeChange {
     /// Nothing.
     Keep,
-    /// These bits.
+    /// These bits, also for directories that the copy makes on its own.
     Bits(u32),
     /// Steps, one after the other.
     Steps(Vec<Step>),
@@ -100,7 +100,8 @@ impl Step {
 fn parse(text: &[u8]) -> Option<ModeChange> {
     if text.first()?.is_ascii_digit() {
         let bits = u32::from_str_radix(std::str::from_utf8(text).ok()?, 8).ok()?;
-        return (bits <= 0o7777).then_some(ModeChange::Bits(bits));
+        let steps = || vec![Step::Clear(0o7777), Step::Set(bits)];
+        return (bits <= 0o7777).then(|| ModeChange::Steps(steps()));
     }
     let mut parser = Parser::default();
     for clause in text.split(|&byte| byte == b',') {
@@ -269,6 +270,19 @@ mod tests {
         ] {
             let parsed = change(text).expect(text);
             assert_eq!(parsed.apply(mode, directory), wanted, "{text} on {mode:o}");
+        }
+    }
+
+    #[test]
+    fn new_directories_get_the_bits_of_numbers_only() {
+        let number = ModeChange::new(&CopyMode::Bits(0o4700)).expect("valid");
+        assert_eq!(number.of_new_directory(), 0o700);
+        for text in ["700", "u=rwx,go=", "0644"] {
+            assert_eq!(
+                change(text).expect(text).of_new_directory(),
+                0o755,
+                "{text}"
+            );
         }
     }
 

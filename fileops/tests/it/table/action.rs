@@ -11,7 +11,8 @@
 //! Letters are flags: `f` the source is followed, `c` contents of a directory, `p` parents are made,
 //! `w` the path is a pattern, `e` that may match nothing, `r` what is in the way is replaced, `n` the
 //! path may be missing. Times are in seconds. Owners are `user`, `user:group` or `:group`, by number or
-//! by the name that the destination's files have.
+//! by the name that the destination's files have. A mode is a number or a text; a text that is a number is
+//! in quotes.
 
 use lamina_fileops::Action;
 use lamina_fileops::CopyAction;
@@ -103,8 +104,10 @@ impl<'a> Words<'a> {
     fn mode(&self) -> CopyMode {
         match self.values("mode").next() {
             None => CopyMode::Keep,
-            Some(text) if text.starts_with('0') => CopyMode::Bits(octal(text)),
-            Some(text) => CopyMode::Symbolic(text.to_owned()),
+            Some(text) if text.starts_with(|first: char| first.is_ascii_digit()) => {
+                CopyMode::Bits(octal(text))
+            }
+            Some(text) => CopyMode::Symbolic(text.trim_matches('\'').to_owned()),
         }
     }
 
