@@ -148,7 +148,7 @@ fn escaped_char(letter: char) -> Option<char> {
         'r' => Some('\r'),
         't' => Some('\t'),
         'v' => Some('\x0b'),
-        other => (!other.is_ascii_alphanumeric()).then_some(other),
+        other => (other.is_ascii() && !other.is_ascii_alphanumeric()).then_some(other),
     }
 }
 
@@ -272,6 +272,8 @@ mod tests {
             ("\\f\\d", Some("\u{c}[0-9]")),
             ("[\\d]", Some("[[0-9]]")),
             ("\\q", None),
+            ("\\\u{fc}", None),
+            ("[\\\u{fc}]", None),
             ("\\*\\-", Some("\\*\\-")),
             ("[a", None),
         ] {
