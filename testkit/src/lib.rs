@@ -3,12 +3,14 @@
 //! | module | for tests that |
 //! |---|---|
 //! | [`harness`] | run in a program with a `main` of its own, since that is also a step's sandbox |
+//! | [`namespace`] | must give the same results for users who are not root of the machine |
 //! | [`server`] | decide what an HTTP server answers |
 //! | [`docker_registry`] | speak to a real registry |
 #![deny(unsafe_code)]
 
 pub mod docker_registry;
 pub mod harness;
+pub mod namespace;
 pub mod server;
 
 /// Reports why a test, or a part of one, is not run.

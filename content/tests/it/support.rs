@@ -12,12 +12,11 @@ use lamina_snapshotter::LayerStack;
 use lamina_snapshotter::SnapshotStore;
 use lamina_snapshotter::StoreFormat;
 use lamina_snapshotter::XattrNamespace;
+use lamina_testkit::namespace;
 use lamina_types::CancelToken;
 use lamina_types::DiffId;
 use lamina_types::FileKind;
 use tempfile::TempDir;
-
-use crate::single_id;
 
 /// A layer store and a content store.
 pub(crate) struct Fixture {
@@ -42,7 +41,7 @@ pub(crate) fn report(text: &str) {
 impl Fixture {
     pub(crate) fn new() -> Self {
         let dir = TempDir::new().expect("a temporary directory");
-        let format = if single_id::is_inside() {
+        let format = if namespace::inside().is_some() {
             StoreFormat::STORED
         } else if rustix::process::geteuid().is_root() {
             XattrNamespace::Trusted.into()

@@ -5,10 +5,10 @@ use lamina_snapshotter::LayerStack;
 use lamina_snapshotter::SnapshotStore;
 use lamina_snapshotter::StoreFormat;
 use lamina_snapshotter::XattrNamespace;
+use lamina_testkit::namespace;
+use lamina_testkit::namespace::Ids;
 use lamina_types::CancelToken;
 use tempfile::TempDir;
-
-use crate::single_id;
 
 /// Set where everything is slow: one in so many cases is enough.
 const ONE_IN: &str = "LAMINA_TEST_ONE_IN";
@@ -46,9 +46,10 @@ impl Machine {
         if let Err(error) = try_xattr(&folder) {
             return skip(&format!("extended attributes do not work: {error}"));
         }
-        let format = match single_id::is_inside() {
-            true => StoreFormat::STORED,
-            false => XattrNamespace::Trusted.into(),
+        let format = match namespace::inside() {
+            Some(Ids::One) => StoreFormat::STORED,
+            Some(Ids::All) => XattrNamespace::User.into(),
+            None => XattrNamespace::Trusted.into(),
         };
         let store = SnapshotStore::open(folder.path(), format).expect("an empty store");
         Some(Self { store, folder })
@@ -81,9 +82,9 @@ fn try_xattr(folder: &TempDir) -> std::io::Result<()> {
     let file = folder.path().join("probe");
     std::fs::write(&file, b"")?;
     let flags = rustix::fs::XattrFlags::empty();
-    let names = match single_id::is_inside() {
-        true => &["user.lamina"][..],
-        false => &["user.lamina", "trusted.overlay.lamina"],
+    let names = match namespace::inside() {
+        Some(_) => &["user.lamina"][..],
+        None => &["user.lamina", "trusted.overlay.lamina"],
     };
     for &name in names {
         rustix::fs::setxattr(&file, name, b"x", flags)?;

@@ -12,12 +12,12 @@ use lamina_fileops::apply;
 use lamina_snapshotter::LayerStack;
 use lamina_snapshotter::SnapshotStore;
 use lamina_snapshotter::XattrNamespace;
+use lamina_testkit::namespace;
 use lamina_types::CancelToken;
 
 use crate::copier::given_away;
 use crate::machine::Machine;
 use crate::machine::skip;
-use crate::single_id;
 
 /// Says to the process inside where the store is.
 const STORE: &str = "LAMINA_TEST_MEMORY_STORE";
@@ -33,7 +33,7 @@ const LIMIT_BYTES: usize = 40;
 
 #[test]
 fn entries_cost_little() {
-    if std::env::var_os(STORE).is_some() || single_id::is_inside() {
+    if std::env::var_os(STORE).is_some() || namespace::inside().is_some() {
         return;
     }
     let entries = std::env::var(ENTRIES)

@@ -20,9 +20,12 @@ use lamina_fileops::content_selections;
 use lamina_proto::pb;
 use lamina_snapshotter::ActiveLayer;
 use lamina_snapshotter::LayerStack;
+use lamina_testkit::namespace;
+use lamina_testkit::namespace::Ids;
 use lamina_types::CancelToken;
 use prost::Message;
 
+use crate::devices;
 use crate::machine::Machine;
 
 type Outcome = Result<Vec<LayerStack>, String>;
@@ -36,7 +39,13 @@ pub(crate) struct Ops {
 
 impl Ops {
     pub(crate) fn new(machine: Machine, ops: HashMap<String, Vec<u8>>) -> Self {
-        let decode = |bytes: Vec<u8>| pb::Op::decode(&bytes[..]).expect("an op");
+        let decode = |bytes: Vec<u8>| {
+            let mut op = pb::Op::decode(&bytes[..]).expect("an op");
+            if namespace::inside() == Some(Ids::All) {
+                devices::replace_in_op(&mut op);
+            }
+            op
+        };
         Self {
             machine,
             ops: ops

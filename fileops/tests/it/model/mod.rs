@@ -13,6 +13,7 @@ use lamina_fileops::Owner;
 use lamina_fileops::UserRef;
 use lamina_fileops::apply;
 use lamina_snapshotter::LayerStack;
+use lamina_testkit::namespace;
 use lamina_types::CancelToken;
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
@@ -21,7 +22,6 @@ use self::tree::Content;
 use self::tree::Files;
 use self::tree::Node;
 use crate::machine::Machine;
-use crate::single_id;
 
 const NAMES: &[&str] = &["a", "b", "c.o"];
 const LINKS: &[&str] = &["a", "b", "../a", "/b", "/a/b", "..", "gone", "../../../c.o"];
@@ -136,7 +136,11 @@ fn random_copies_equal_the_model() {
         return;
     };
     let config = ProptestConfig {
-        cases: if single_id::is_inside() { 100 } else { 1000 },
+        cases: if namespace::inside().is_some() {
+            100
+        } else {
+            1000
+        },
         failure_persistence: None,
         ..ProptestConfig::default()
     };
