@@ -389,7 +389,7 @@ fn archives_are_unpacked_and_other_files_copied() {
 }
 
 /// Returns a tar with one file.
-fn archive(name: &str, data: &[u8]) -> Vec<u8> {
+pub(crate) fn archive(name: &str, data: &[u8]) -> Vec<u8> {
     let mut header = [0_u8; 512];
     let mut put =
         |at: usize, text: &str| header[at..at + text.len()].copy_from_slice(text.as_bytes());

@@ -4,6 +4,7 @@
 //! Nothing outside may be touched or read. `LAMINA_TEST_SEED` repeats a run; the seed is printed.
 
 use std::ffi::OsString;
+use std::io::Write;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::path::PathBuf;
@@ -26,6 +27,7 @@ use lamina_types::CancelToken;
 use rustix::fs::CWD;
 use rustix::fs::RenameFlags;
 
+use crate::copies::archive;
 use crate::machine::Machine;
 
 /// How long operations and renames race.
@@ -103,6 +105,9 @@ fn hostile(layer: &ActiveLayer, outside: &Path) {
     let dir = root.make_dir(b"d", 0o755).expect("/d");
     let inner = dir.make_dir(b"d", 0o755).expect("/d/d");
     let target = outside.as_os_str().as_encoded_bytes();
+    let mut file = root.create_file(b"archive", 0o644).expect("/archive");
+    file.write_all(&archive("d/d/f", b"unpacked"))
+        .expect("written");
     let climbing = [&b"../".repeat(30), &target[1..]].concat();
     for at in [&root, &dir, &inner] {
         drop(at.create_file(b"f", 0o644).expect("f"));
@@ -192,13 +197,14 @@ fn action(random: &mut Random) -> Action {
 }
 
 fn copy(random: &mut Random, destination: Vec<u8>) -> CopyAction {
-    let sources: [&[u8]; 4] = [b"/", b"/d", b"/d/d/f", b"/*/f"];
+    let sources: [&[u8]; 5] = [b"/", b"/d", b"/d/d/f", b"/*/f", b"/archive"];
     CopyAction {
-        source: sources[random.below(4) as usize].to_vec(),
+        source: sources[random.below(5) as usize].to_vec(),
         destination,
         create_parents: true,
         allow_wildcard: true,
         replace_existing: true,
+        unpack_archives: true,
         follow_symlink: random.below(2) == 0,
         directory_contents: random.below(2) == 0,
         timestamp: (random.below(2) == 0).then_some(0),
@@ -271,7 +277,6 @@ fn hostile_trees_never_lead_outside() {
 }
 
 fn print_seed(seed: u64) {
-    use std::io::Write;
     let line = format!("seed {seed}\n");
     std::io::stderr()
         .write_all(line.as_bytes())

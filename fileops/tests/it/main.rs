@@ -1,11 +1,13 @@
 //! File operations: behaviour, and BuildKit's own results as the oracle.
 
 mod backends;
+mod context;
 mod copier;
 mod copies;
 mod devices;
 mod errors;
 mod escape;
+mod exports;
 mod goldens;
 mod machine;
 mod matches;
@@ -14,6 +16,7 @@ mod model;
 mod namespaces;
 mod odd;
 mod ops;
+mod owners;
 mod reflink;
 mod refused_links;
 mod rows;

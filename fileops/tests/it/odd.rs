@@ -176,7 +176,7 @@ fn kinds_and_modes() {
 }
 
 /// Returns the value that gives a program `cap_net_raw+ep`.
-fn capability() -> [u8; 20] {
+pub(crate) fn capability() -> [u8; 20] {
     let mut value = [0; 20];
     // Version 2, effective; then the permitted bits of the first 32 capabilities.
     (value[0], value[3]) = (1, 2);
