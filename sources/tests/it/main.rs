@@ -5,6 +5,7 @@ mod http;
 mod image_kit;
 mod images;
 mod incremental;
+mod large_context;
 mod layouts;
 mod local;
 mod remote;

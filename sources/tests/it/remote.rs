@@ -25,7 +25,7 @@ use crate::support::entry;
 use crate::support::list;
 use crate::support::paths;
 
-fn engine() -> (Engine, Arc<Mutex<Script>>) {
+pub(crate) fn engine() -> (Engine, Arc<Mutex<Script>>) {
     let mut engine = Engine::new(LocalSession::builder());
     let client = RemoteClient::new(LocalSession::builder().build());
     let script = Arc::clone(&client.script);
@@ -33,13 +33,13 @@ fn engine() -> (Engine, Arc<Mutex<Script>>) {
     (engine, script)
 }
 
-fn offer(script: &Mutex<Script>, files: &[Sent]) {
+pub(crate) fn offer(script: &Mutex<Script>, files: &[Sent]) {
     let mut script = script.lock().expect("unpoisoned");
     script.files = files.to_vec();
     script.requested.clear();
 }
 
-fn requested(script: &Mutex<Script>) -> Vec<String> {
+pub(crate) fn requested(script: &Mutex<Script>) -> Vec<String> {
     script.lock().expect("unpoisoned").requested.clone()
 }
 

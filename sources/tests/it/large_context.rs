@@ -1,0 +1,106 @@
+//! A context of 50,000 files, one of which has changed: that one is transferred and hashed, and no other
+//! (rows SRC-12, SRC-13, FIL-25).
+//!
+//! What is transferred is counted by the client, which keeps a list of what it is asked for. That nothing
+//! else is hashed is proven by foul play: other data is written into all files of the layer, and whoever
+//! read one of them would see it.
+
+use std::collections::HashSet;
+use std::fs;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::FileExt;
+
+use lamina_snapshotter::Entry;
+use lamina_snapshotter::LayerStack;
+use lamina_snapshotter::Selection;
+use lamina_types::CancelToken;
+use lamina_types::Digest;
+
+use crate::client::Sent;
+use crate::remote::engine;
+use crate::remote::offer;
+use crate::remote::requested;
+use crate::support::content_digest;
+use crate::support::context;
+use crate::support::entry;
+
+const DIRECTORIES: usize = 1_000;
+const FILES_PER_DIRECTORY: usize = 50;
+
+/// The file that changes.
+const CHANGED: &str = "d0500/f07";
+
+fn files(changed_data: &'static str) -> Vec<Sent> {
+    let mut files = Vec::new();
+    for directory in 0..DIRECTORIES {
+        let directory = format!("d{directory:04}");
+        files.push(Sent::dir(&directory));
+        for file in 0..FILES_PER_DIRECTORY {
+            let path = format!("{directory}/f{file:02}");
+            files.push(match path == CHANGED {
+                true => Sent::file(&path, changed_data),
+                false => Sent::file(&path, path.clone()),
+            });
+        }
+    }
+    files
+}
+
+/// Calls `visit` with every regular file.
+fn each_file(dir: &Entry, visit: &mut dyn FnMut(&Entry)) {
+    for name in dir.read_dir().expect("readable") {
+        let child = dir.child(&name).expect("there");
+        match child.stat().is_dir() {
+            true => each_file(&child, visit),
+            false => visit(&child),
+        }
+    }
+}
+
+fn inodes(stack: &LayerStack) -> HashSet<u64> {
+    let mut inodes = HashSet::new();
+    each_file(&stack.tree().root().expect("readable"), &mut |file| {
+        inodes.insert(file.origin().inode);
+    });
+    inodes
+}
+
+/// Writes other data into a file of a sealed layer.
+fn tamper(file: &Entry) {
+    let place = file.path_fd().expect("opens");
+    let place = format!("/proc/self/fd/{}", place.as_raw_fd());
+    let file = fs::File::options().write(true).open(place).expect("opens");
+    file.write_all_at(b"#", 0).expect("written");
+}
+
+/// The key of a copy of one file.
+fn digest_of(stack: &LayerStack, path: &str) -> Digest {
+    let digest = stack.digest(&Selection::of_path(path), &CancelToken::new());
+    digest.expect("digested")
+}
+
+#[test]
+fn of_a_large_context_only_the_changed_file_is_transferred_and_hashed() {
+    let (engine, script) = engine();
+    offer(&script, &files("old"));
+    let first = engine.transfer(&context());
+    let all = DIRECTORIES * FILES_PER_DIRECTORY;
+    assert_eq!(requested(&script).len(), all);
+    offer(&script, &files("old"));
+    assert_eq!(engine.transfer(&context()), first);
+    assert!(requested(&script).is_empty());
+    offer(&script, &files("newer"));
+    let second = engine.transfer(&context());
+    assert_eq!(requested(&script), [CHANGED]);
+    let (before, after) = (inodes(&first), inodes(&second));
+    assert_eq!(after.len(), all);
+    assert_eq!(after.difference(&before).count(), 1);
+    each_file(&second.tree().root().expect("readable"), &mut tamper);
+    let (other, script) = self::engine();
+    offer(&script, &files("newer"));
+    let fresh = other.transfer(&context());
+    let path = format!("/{CHANGED}");
+    assert_eq!(digest_of(&second, &path), digest_of(&fresh, &path));
+    assert_eq!(content_digest(&second), content_digest(&fresh));
+    assert_eq!(entry(&second, &path).stat().size, 5);
+}
