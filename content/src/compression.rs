@@ -3,11 +3,15 @@
 //! Writing cuts the tar into blocks of fixed size that are compressed independently, so all cores
 //! work and the bytes do not depend on how many there are ([`blocks`]). Reading goes by the first
 //! bytes, never by a media type that a registry may have got wrong ([`decode`]), and can be done by a
-//! thread of its own ([`ahead`]).
+//! thread of its own ([`ahead`]), or by as many as the format allows ([`pieces`], [`xz`]).
 
 mod ahead;
 mod blocks;
 mod decode;
+mod pieces;
+#[cfg(test)]
+mod tests;
+mod xz;
 
 use std::str::FromStr;
 
@@ -17,6 +21,7 @@ use crate::media_type;
 pub(crate) use ahead::read_ahead;
 pub(crate) use blocks::BlockCompressor;
 pub use decode::decoder;
+pub(crate) use decode::decoder_on_all_cores;
 
 /// How a layer is written (rows CMP-01 and CMP-02).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -18,6 +18,7 @@ use crate::archive::Entry;
 use crate::archive::EntryKind;
 use crate::archive::TarReader;
 use crate::compression::decoder;
+use crate::compression::decoder_on_all_cores;
 use crate::compression::read_ahead;
 
 /// What is said of an archive beside its bytes.
@@ -33,8 +34,8 @@ pub struct ArchiveOptions {
 /// that nothing leaves, whiteouts are ordinary files, the owner of the options overrides those of
 /// entries but not of parents that are missing in the archive (0755, root).
 ///
-/// One thread undoes the compression; small files are written by all threads of the pool that this is
-/// called on.
+/// One thread undoes the compression, or several where the format is made for it; small files are written
+/// by all threads of the pool that this is called on.
 ///
 /// Returns `false`, with nothing done and `source` at its start, if it is not an archive: its
 /// first header cannot be read.
@@ -57,7 +58,7 @@ pub fn unpack_archive(
     }
     let meter = Meter::new(options.limits, source.metadata().at("archive")?.len());
     let source = &*source;
-    let open = || decoder(BufReader::with_capacity(1 << 18, source));
+    let open = || decoder_on_all_cores(BufReader::with_capacity(1 << 18, source));
     let unpacked = read_ahead(open, |bytes| {
         let extractor = Extractor::new(dest.clone(), Rules::Archive, cancel);
         let tar = TarReader::new(meter.bounded(bytes));
