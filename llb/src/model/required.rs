@@ -17,6 +17,8 @@ pub(crate) struct RequiredPath {
     source: RootedPath,
     /// What must be there: below `source`, where links are not followed.
     path: RootedPath,
+    /// What alone is copied.
+    include: Vec<String>,
     /// What is left out of the copy.
     exclude: Vec<String>,
 }
@@ -30,6 +32,7 @@ impl RequiredPath {
         let required = |path: &String| Self {
             source: RootedPath::new(&copy.src),
             path: RootedPath::new(path),
+            include: copy.include_patterns.clone(),
             exclude: copy.exclude_patterns.clone(),
         };
         copy.required_paths.iter().map(required).collect()
@@ -42,21 +45,27 @@ impl RequiredPath {
 
     /// Says whether the path is in `tree` and is copied.
     pub(crate) fn is_in(&self, tree: &Tree) -> Result<bool, SnapshotError> {
-        let below: Vec<&[u8]> = self.path.components().collect();
-        let above = self.source.components().count();
-        let Some(below) = below.get(above..) else {
+        let source: Vec<&[u8]> = self.source.components().collect();
+        let path: Vec<&[u8]> = self.path.components().collect();
+        let Some(below) = path.strip_prefix(source.as_slice()) else {
             return Ok(false);
         };
-        // Malformed patterns have failed already where the content was digested.
-        let left_out = PatternList::new(&self.exclude)
-            .is_ok_and(|exclude| exclude.matches_path(&below.join(&b'/')));
-        if left_out {
+        if !self.may_be_copied(&below.join(&b'/')) {
             return Ok(false);
         }
         match is_below(tree, &self.source, below) {
             Err(error) if error.is_not_found() => Ok(false),
             found => found,
         }
+    }
+
+    /// Says whether patterns choose the path, or may choose something inside.
+    fn may_be_copied(&self, below: &[u8]) -> bool {
+        // Malformed patterns have failed already where the content was digested.
+        let chosen = PatternList::new(&self.include).is_ok_and(|include| {
+            include.matches_path(below) || below.is_empty() || include.may_match_below(below)
+        });
+        chosen && PatternList::new(&self.exclude).is_ok_and(|exclude| !exclude.matches_path(below))
     }
 }
 

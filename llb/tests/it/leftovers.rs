@@ -104,16 +104,21 @@ pub(crate) fn of_file_actions() -> Outcome {
     })
 }
 
-/// A copy that includes one path only, and requires another or the same.
+/// A copy that includes one path only, which it requires.
 fn requiring(path: &str) -> pb::Definition {
+    requiring_of("/", path.trim_start_matches('/'), path)
+}
+
+/// A copy of what `include` names in `source`, which requires `path`.
+fn requiring_of(source: &str, include: &str, path: &str) -> pb::Definition {
     let mut ops = Ops::with_base();
     let tree = vec![graph::mkdir("/d"), graph::mkfile("/d/file", b"x", 0o644)];
     let tree = ops.add(graph::file(tree), &[]);
-    let mut op = graph::copy("/", "/copied");
+    let mut op = graph::copy(source, "/copied");
     if let Op::File(op) = &mut op
         && let Some(Action::Copy(copy)) = &mut op.actions[0].action
     {
-        copy.include_patterns = vec![path.trim_start_matches('/').to_owned()];
+        copy.include_patterns = vec![include.to_owned()];
         copy.required_paths = vec![path.to_owned()];
         copy.dir_copy_contents = true;
         copy.create_dest_path = true;
@@ -142,6 +147,29 @@ pub(crate) fn of_required_paths() -> Outcome {
             let (error, _) = failure(&build, requiring(path)).await;
             let text = format!(": {path:?}: not found{reason}");
             assert!(error.message.ends_with(&text), "{error}");
+        }
+        for (source, include, path) in [
+            ("/", "d/other", "/d/file"),
+            ("/", "e", "/d"),
+            ("/d", "file", "/e/file"),
+            ("/d", "file", "/d/other"),
+            ("/", "d/file", "/d/fi"),
+            ("/d*", "file", "/d/file"),
+        ] {
+            let (error, _) = failure(&build, requiring_of(source, include, path)).await;
+            let text = format!(": {path:?}: not found");
+            assert!(
+                error.message.ends_with(&text),
+                "{source} {include}: {error}"
+            );
+        }
+        for (source, include, path) in [
+            ("/", "d/f*", "/d"),
+            ("/", "**/file", "/d/file"),
+            ("/d", "file", "/d/file"),
+        ] {
+            let copied = world::solve(&build, requiring_of(source, include, path)).await;
+            assert!(copied.is_ok(), "{source} {include} {path}");
         }
     })
 }
