@@ -48,6 +48,12 @@ pub(crate) enum OutputError {
     Terminal { text: String },
     #[error("--output {text:?}: unknown key \"dst\", expected dest")]
     MisspeltDestination { text: String },
+    #[error(
+        "--output {path:?} is a file, and type={kind} writes a directory; name another dest, or use type=tar,dest=FILE"
+    )]
+    NotADirectory { path: PathBuf, kind: String },
+    #[error("--output {path:?} is a directory, and type={kind} writes a file; name a file in dest")]
+    IsADirectory { path: PathBuf, kind: String },
     #[error("only one output may write to standard output")]
     TwoOnStdout,
 }
@@ -116,6 +122,24 @@ impl Output {
             _ => return Err(OutputError::UnknownType { text, kind }),
         };
         Ok(Self { kind, attrs, dest })
+    }
+
+    /// Checks that what is at the destination already can take the result, so that nobody waits for a
+    /// build whose result then goes nowhere.
+    pub(crate) fn check_destination(&self) -> Result<(), OutputError> {
+        let found = |path: &PathBuf| std::fs::metadata(path).ok();
+        let kind = || self.kind.clone();
+        match &self.dest {
+            Destination::Directory(path) if found(path).is_some_and(|found| !found.is_dir()) => {
+                let (path, kind) = (path.clone(), kind());
+                Err(OutputError::NotADirectory { path, kind })
+            }
+            Destination::File(path) if found(path).is_some_and(|found| found.is_dir()) => {
+                let (path, kind) = (path.clone(), kind());
+                Err(OutputError::IsADirectory { path, kind })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Reads all outputs of a command line together.
@@ -240,5 +264,40 @@ mod tests {
         assert_eq!(with_names(vec![local.clone()], &[], false), [local]);
         let oci = output("oci", &[], Destination::Stdout);
         assert_eq!(with_names(vec![oci], &tags, false)[0].attrs["name"], "a,b");
+    }
+
+    #[test]
+    fn destinations_of_the_wrong_kind_are_refused_before_the_build() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("file");
+        std::fs::write(&file, b"").expect("written");
+        let check = |text: String| {
+            let output = Output::parse(&text, false).expect("valid");
+            output
+                .check_destination()
+                .map_err(|error| error.to_string())
+        };
+        let (file, folder) = (file.display(), folder.path().display());
+        assert_eq!(
+            check(file.to_string()),
+            Err(format!(
+                "--output \"{file}\" is a file, and type=local writes a directory; name another dest, or \
+                 use type=tar,dest=FILE"
+            ))
+        );
+        assert_eq!(
+            check(format!("type=tar,dest={folder}")),
+            Err(format!(
+                "--output \"{folder}\" is a directory, and type=tar writes a file; name a file in dest"
+            ))
+        );
+        for fine in [
+            folder.to_string(),
+            format!("{folder}/new"),
+            format!("type=oci,dest={file}"),
+            format!("type=tar,dest={folder}/new.tar"),
+        ] {
+            assert_eq!(check(fine.clone()), Ok(()), "{fine}");
+        }
     }
 }

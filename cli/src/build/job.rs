@@ -119,6 +119,7 @@ fn outputs(args: &ResultArgs) -> Result<Vec<Output>, CliError> {
         tag.parse::<ImageReference>().map_err(bad)?;
     }
     let outputs = Output::parse_all(&args.output, std::io::stdout().is_terminal())?;
+    outputs.iter().try_for_each(Output::check_destination)?;
     let outputs = output::with_names(outputs, &args.tag, args.push);
     let nameless = |output: &Output| output.kind == "image" && !output.attrs.contains_key("name");
     if args.push && outputs.iter().any(nameless) {
