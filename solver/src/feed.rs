@@ -24,6 +24,7 @@ use crate::graph::Vertex;
 use crate::kept::Kept;
 use crate::kept::Times;
 use crate::kept::Told;
+use crate::slots::BuildNumber;
 use crate::stream::Stream;
 
 /// How a build shows a vertex. Builds that share a vertex may call it by different names.
@@ -35,6 +36,7 @@ pub(crate) struct Face {
 
 /// A build, as far as vertices know it.
 pub(crate) struct Build<C> {
+    pub(crate) number: BuildNumber,
     pub(crate) context: Arc<C>,
     pub(crate) stream: Arc<Stream>,
 }

@@ -43,6 +43,7 @@ mod lookup;
 mod memo;
 mod op;
 mod shared;
+mod slots;
 mod solver;
 mod stages;
 mod step;

@@ -6,9 +6,10 @@ use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::PoisonError;
 use std::sync::Weak;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
 
 use lamina_types::Digest;
-use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
 use crate::cell::Cell;
@@ -20,16 +21,20 @@ use crate::flight::Flights;
 use crate::graph::Edge;
 use crate::graph::Vertex;
 use crate::op::ResultStore;
+use crate::slots::BuildNumber;
+use crate::slots::Slots;
 use crate::store::CacheStore;
 
 /// The state of a solver.
 pub(crate) struct Shared<V, C> {
     pub(crate) cache: Arc<dyn CacheStore>,
     pub(crate) results: Arc<dyn ResultStore<V>>,
-    pub(crate) slots: Arc<Semaphore>,
+    pub(crate) slots: Slots,
     pub(crate) flights: Flights<V, C>,
     /// Calls of ops that have not returned, whether or not somebody still waits for them.
     pub(crate) calls: TaskTracker,
+    /// How many builds there have been.
+    builds: AtomicU64,
     cells: Mutex<CellTable<V, C>>,
 }
 
@@ -50,10 +55,16 @@ impl<V, C> Shared<V, C> {
             calls,
             cache,
             results,
-            slots: Arc::new(Semaphore::new(slots.clamp(1, Semaphore::MAX_PERMITS))),
+            slots: Slots::new(slots),
+            builds: AtomicU64::new(0),
             flights: Flights::default(),
             cells: Mutex::default(),
         }
+    }
+
+    /// Returns a number for a build that begins.
+    pub(crate) fn number_build(&self) -> BuildNumber {
+        self.builds.fetch_add(1, Ordering::Relaxed)
     }
 
     /// Forgets cells and flights that no build has any more.

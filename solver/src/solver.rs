@@ -59,7 +59,11 @@ impl<V: Clone + Send + Sync + 'static, C: Send + Sync + 'static> Solver<V, C> {
         let stream = Arc::new(Stream::new(events));
         Job {
             shared: Arc::clone(&self.0),
-            build: Arc::new(Build { context, stream }),
+            build: Arc::new(Build {
+                number: self.0.number_build(),
+                context,
+                stream,
+            }),
             cells: Mutex::default(),
             imports: Mutex::default(),
         }

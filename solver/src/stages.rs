@@ -5,7 +5,6 @@ use std::sync::Arc;
 use lamina_types::Digest;
 use lamina_types::Sha256Hasher;
 use lamina_types::panic_text;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::JoinError;
 
 use crate::cell::Cell;
@@ -31,6 +30,7 @@ use crate::memo::Work;
 use crate::op::CacheMap;
 use crate::op::OpContext;
 use crate::op::OpError;
+use crate::slots::Slot;
 
 impl<V, C> Input<V, C>
 where
@@ -296,12 +296,14 @@ where
         matches!(self.values.join(self), Some(Entry::Wait(_)))
     }
 
-    /// Waits for a slot where one is needed. The semaphore is never closed, so waiting cannot fail.
-    async fn slot(&self) -> Option<OwnedSemaphorePermit> {
+    /// Waits for a slot where one is needed, on behalf of the build that had the vertex first.
+    async fn slot(&self) -> Option<Slot> {
         if !self.vertex.op.takes_slot() {
             return None;
         }
-        Arc::clone(&self.shared.slots).acquire_owned().await.ok()
+        let first = self.feed.members().into_iter().next();
+        // Without a build nobody waits any more, and the work ends as soon as it begins.
+        self.shared.slots.take(first?.number).await
     }
 
     /// Calls the op in a task of its own, so that it can clean up after a cancel, and so that a
@@ -309,7 +311,7 @@ where
     async fn call<T, F, W>(
         self: &Arc<Self>,
         run: &Run,
-        slot: Option<OwnedSemaphorePermit>,
+        slot: Option<Slot>,
         work: W,
     ) -> Result<T, OpError>
     where

@@ -291,6 +291,41 @@ async fn independent_steps_overlap_and_slots_are_kept() {
     }
 }
 
+/// Row CFG-06: a build of one step does not wait for all steps of a large one.
+#[tokio::test]
+async fn builds_take_turns_for_slots() {
+    let world = World::with(
+        Arc::new(lamina_solver::MemoryCache::new()),
+        Arc::default(),
+        1,
+    );
+    let base = base(0);
+    world.build(&base).await;
+    let many = ["a", "b", "c", "d"].map(|name| exec(name, &base, &[], "1").gated());
+    let large = world.start(&merge("merge", &many.iter().collect::<Vec<_>>()));
+    // One of them has the only slot, the others wait for it.
+    let mut gates = ["a", "b", "c", "d"].map(|name| world.state.gate(name).subscribe());
+    let changes = gates.iter_mut().map(|gate| Box::pin(gate.changed()));
+    drop(futures_util::future::select_all(changes).await);
+    let small = world.start(&exec("small", &base, &[], "1"));
+    // There is one thread, and nothing waits for anything else: then it waits for the slot too.
+    for _ in 0..1000 {
+        tokio::task::yield_now().await;
+    }
+    ["a", "b", "c", "d"]
+        .iter()
+        .for_each(|name| world.open(name));
+    small.end().await.expect("built");
+    large.end().await.expect("built");
+    let runs = world.state.runs();
+    let place = runs.iter().position(|run| run == "small");
+    let before = runs
+        .iter()
+        .take(place.expect("it ran"))
+        .filter(|run| many.iter().any(|node| node.name == **run));
+    assert_eq!(before.count(), 1, "{runs:?}");
+}
+
 #[tokio::test]
 async fn a_failure_stops_the_other_branch() {
     let world = World::new();
