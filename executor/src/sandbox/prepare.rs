@@ -161,7 +161,9 @@ fn select(
 /// Makes the files whose content came with the description, on one tmpfs, and returns a mount of
 /// each.
 fn make_files(step: &Step, stager: &Stager<'_>) -> Result<Vec<OwnedFd>, Failure> {
-    let tmpfs = new_mount("tmpfs", &[("mode", "0700")], INERT).at("make a tmpfs for files")?;
+    // Copies keep what the mount forbids, and a secret may be a program (row EXC-26).
+    let attributes = INERT.difference(MountAttrFlags::MOUNT_ATTR_NOEXEC);
+    let tmpfs = new_mount("tmpfs", &[("mode", "0700")], attributes).at("make a tmpfs for files")?;
     stager.with(&tmpfs, |tmpfs| {
         let mut files = Vec::new();
         for mount in &step.description.mounts {
