@@ -38,6 +38,8 @@ fn options(settings: Settings, sessions: SessionManager, notes: &mut Vec<String>
     options.snapshotter = worker.snapshotter;
     options.labels = worker.labels;
     options.max_parallelism = worker.max_parallelism;
+    options.cgroup_parent = worker.cgroup_parent;
+    options.devices = settings.devices;
     if !worker.platforms.is_empty() {
         options.platforms = worker.platforms;
     }

@@ -165,7 +165,7 @@ impl Inner {
             cache,
             content: stores.content.clone(),
             registry: stores.registry.clone(),
-            entitlements: options.entitlements,
+            entitlements: options.entitlements.clone(),
             builds: Arc::default(),
             running: Arc::default(),
             flusher,
@@ -213,15 +213,7 @@ fn services(
 ) -> Result<Services, OpenError> {
     let platforms = Platforms::new(&options.platforms, options.platforms_max_age);
     let blocking = Blocking::new(parallelism(0)).map_err(OpenError::Threads)?;
-    let executor = Executor::start(ExecutorOptions {
-        runtime: options.runtime,
-        mounter: Arc::clone(&mounts.mounter),
-        store: stores.snapshots.clone(),
-        blocking: blocking.clone(),
-        program: options.program,
-        run_dir: state.run_dir.clone(),
-        dns: options.dns,
-    })?;
+    let executor = executor(&options, state, &stores, mounts, &blocking)?;
     let sources = Sources::new(SourceConfig {
         layers: stores.snapshots.clone(),
         content: stores.content,
@@ -234,14 +226,35 @@ fn services(
         sources,
         snapshots: stores.snapshots,
         executor,
+        devices: options.devices,
         cache_mounts: stores.cache_mounts,
         room: Arc::new(usage.evictor(blocking.clone())),
         blocking,
+        emulator: Platforms::emulator,
         platforms: Box::new(move || platforms.now()),
         worker,
         sessions: options.sessions,
         frontends: options.frontends,
     })
+}
+
+fn executor(
+    options: &EngineOptions,
+    state: &State,
+    stores: &Stores,
+    mounts: &Chosen,
+    blocking: &Blocking,
+) -> Result<Executor, OpenError> {
+    Ok(Executor::start(ExecutorOptions {
+        runtime: options.runtime.clone(),
+        mounter: Arc::clone(&mounts.mounter),
+        store: stores.snapshots.clone(),
+        blocking: blocking.clone(),
+        program: options.program.clone(),
+        run_dir: state.run_dir.clone(),
+        dns: options.dns.clone(),
+        cgroup_parent: options.cgroup_parent.clone(),
+    })?)
 }
 
 fn parallelism(wanted: usize) -> usize {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use lamina_executor::CdiDevices;
 use lamina_executor::DnsConfig;
 use lamina_executor::RuntimeKind;
 use lamina_llb::BuildError;
@@ -133,6 +134,10 @@ pub struct EngineOptions {
     pub max_parallelism: usize,
     /// What steps know of name servers.
     pub dns: DnsConfig,
+    /// Where devices of the host are described.
+    pub devices: CdiDevices,
+    /// The parent of the control groups of steps that name none; empty for the executor's own.
+    pub cgroup_parent: String,
     /// Called once if another process has the state folder, before waiting for it.
     pub on_wait: Option<Box<dyn FnOnce() + Send>>,
 }
@@ -162,6 +167,11 @@ impl EngineOptions {
             registries: RegistryConfig::default(),
             max_parallelism: 0,
             dns: DnsConfig::default(),
+            devices: CdiDevices {
+                dirs: CdiDevices::usual_dirs(),
+                auto_allowed: Vec::new(),
+            },
+            cgroup_parent: String::new(),
             on_wait: None,
         }
     }

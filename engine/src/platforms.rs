@@ -1,15 +1,16 @@
 //! Which platforms the machine runs (row CTL-05).
 //!
 //! First what the processor runs itself: its own architecture, the levels of amd64 that it reaches,
-//! and 386 if the kernel takes such programs. Then what `binfmt_misc` hands to an emulator. Only
-//! handlers count whose emulator the kernel holds open (flag `F`), since no other is found inside a
-//! step's root.
+//! and 386 if the kernel takes such programs. Then what `binfmt_misc` hands to an emulator, as far as
+//! [`handlers`] says that this works inside a step's root.
 
-use std::fs;
+mod handlers;
+
 use std::fs::File;
 use std::io::Write as _;
 use std::os::fd::AsRawFd as _;
 use std::path::Path;
+use std::path::PathBuf;
 use std::process::Command;
 use std::process::Stdio;
 use std::sync::Mutex;
@@ -57,6 +58,15 @@ impl Platforms {
             }
         }
     }
+
+    /// Returns the emulator that steps for `platform` have to be given (row EXC-38); `None` if the
+    /// processor runs its programs itself, or the kernel holds the emulator open.
+    pub(crate) fn emulator(platform: &Platform) -> Option<PathBuf> {
+        if platform.architecture == Platform::host().architecture {
+            return None;
+        }
+        handlers::to_be_given(Path::new(BINFMT), &platform.architecture)
+    }
 }
 
 /// Returns all platforms, the native one first.
@@ -69,7 +79,7 @@ fn detect() -> Vec<Platform> {
             platforms.push(Platform::new("linux", "386", ""));
         }
     }
-    for platform in emulated(Path::new(BINFMT)) {
+    for platform in handlers::emulated(Path::new(BINFMT)) {
         if platform.architecture != native.architecture && !platforms.contains(&platform) {
             platforms.push(platform);
         }
@@ -147,107 +157,9 @@ fn amd64_levels() -> Vec<Platform> {
     Vec::new()
 }
 
-/// Returns what the handlers below `folder` run, sorted.
-fn emulated(folder: &Path) -> Vec<Platform> {
-    let Ok(handlers) = fs::read_dir(folder) else {
-        return Vec::new();
-    };
-    let text = |entry: fs::DirEntry| fs::read_to_string(entry.path()).ok();
-    let mut platforms: Vec<Platform> = handlers
-        .filter_map(|entry| handled(&text(entry.ok()?)?))
-        .collect();
-    platforms.sort();
-    platforms.dedup();
-    platforms
-}
-
-/// Returns the platform of a handler: by the machine in the header of the programs that it takes.
-fn handled(handler: &str) -> Option<Platform> {
-    let mut lines = handler.lines();
-    let value = |key: &str| handler.lines().find_map(|line| line.strip_prefix(key));
-    if lines.next() != Some("enabled") || !value("flags:")?.contains('F') {
-        return None;
-    }
-    let magic = hex(value("magic ")?.trim())?;
-    let machine: [u8; 2] = magic.get(18..20)?.try_into().ok()?;
-    let (wide, little) = (magic.get(4)? == &2, magic.get(5)? == &1);
-    if !magic.starts_with(b"\x7fELF") {
-        return None;
-    }
-    let machine = if little {
-        u16::from_le_bytes(machine)
-    } else {
-        u16::from_be_bytes(machine)
-    };
-    let architecture = architecture(machine, wide, little)?;
-    Some(Platform::new("linux", architecture, ""))
-}
-
-/// Names a machine; numbers as in the specification of the file format.
-fn architecture(machine: u16, wide: bool, little: bool) -> Option<&'static str> {
-    Some(match (machine, wide, little) {
-        (3, false, true) => "386",
-        (8, false, false) => "mips",
-        (8, false, true) => "mipsle",
-        (8, true, false) => "mips64",
-        (8, true, true) => "mips64le",
-        (21, true, false) => "ppc64",
-        (21, true, true) => "ppc64le",
-        (22, true, false) => "s390x",
-        (40, false, true) => "arm",
-        (62, true, true) => "amd64",
-        (183, true, true) => "arm64",
-        (243, true, true) => "riscv64",
-        (258, true, true) => "loong64",
-        _ => return None,
-    })
-}
-
-fn hex(text: &str) -> Option<Vec<u8>> {
-    let digits = text.as_bytes().chunks_exact(2);
-    if !digits.remainder().is_empty() {
-        return None;
-    }
-    digits
-        .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok())
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const ARM64: &str = "7f454c460201010000000000000000000200b700";
-    const S390X: &str = "7f454c4602020100000000000000000000020016";
-
-    fn handler(state: &str, flags: &str, magic: &str) -> String {
-        format!("{state}\ninterpreter /usr/bin/emulator\nflags: {flags}\noffset 0\nmagic {magic}\n")
-    }
-
-    #[test]
-    fn handlers_are_told_by_the_header_that_they_take() {
-        for (name, handler, wanted) in [
-            (
-                "arm64",
-                handler("enabled", "POCF", ARM64),
-                Some("linux/arm64"),
-            ),
-            ("s390x", handler("enabled", "F", S390X), Some("linux/s390x")),
-            ("disabled", handler("disabled", "F", ARM64), None),
-            ("not held open", handler("enabled", "PO", ARM64), None),
-            ("no program", handler("enabled", "F", "4d5a"), None),
-            ("odd digits", handler("enabled", "F", "7f4"), None),
-            (
-                "by extension",
-                "enabled\nflags: F\nextension .exe\n".to_owned(),
-                None,
-            ),
-            ("nothing", String::new(), None),
-        ] {
-            let found = handled(&handler).map(|platform| platform.to_string());
-            assert_eq!(found.as_deref(), wanted, "{name}");
-        }
-    }
 
     #[test]
     fn the_native_platform_comes_first() {
@@ -255,7 +167,7 @@ mod tests {
         assert_eq!(platforms[0], Platform::host());
         let other = vec![Platform::new("linux", "riscv64", "")];
         assert_eq!(Platforms::new(&other, Duration::ZERO).now(), other);
-        assert!(emulated(Path::new("/nothing/here")).is_empty());
+        assert_eq!(Platforms::emulator(&Platform::host()), None);
         assert!(!runs(b"no program"));
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use lamina_executor::CdiDevice;
 use lamina_llb::WorkerInfo;
 use lamina_proto::pb;
 use lamina_proto::worker;
@@ -39,8 +40,20 @@ impl Engine {
             platforms: platforms.iter().map(pb::Platform::from).collect(),
             gc_policy: self.0.usage.policies().iter().map(policy_message).collect(),
             buildkit_version: Some(version(&self.0.version)),
-            cdi_devices: Vec::new(),
+            cdi_devices: self.devices(),
         }])
+    }
+
+    /// Describes the host's devices (row CTL-03).
+    fn devices(&self) -> Vec<worker::CdiDevice> {
+        let described = self.0.services.devices.read();
+        let device = |device: &CdiDevice| worker::CdiDevice {
+            name: device.name.clone(),
+            auto_allow: device.auto_allow,
+            annotations: device.annotations.clone().into_iter().collect(),
+            on_demand: false,
+        };
+        described.list().map(device).collect()
     }
 
     /// Returns what the engine says it is (row CTL-01).

@@ -9,15 +9,21 @@
 //! The parent is `lamina`, at the top of the tree or, where that may not be written, below our own
 //! group (row EXC-09 has the caller's choice). Where nothing may be written, as for most ordinary
 //! users, a step simply has no group: it is then killed through its pid namespace all the same, and
-//! only the report of memory shortage is missing.
+//! only limits and the report of memory shortage are missing.
 
 mod devices;
+#[cfg(test)]
+mod layouts;
 mod parent;
+mod report;
+mod settings;
 mod tree;
+mod vacate;
 
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
+use std::io::Write;
 use std::os::fd::AsFd;
 use std::os::fd::BorrowedFd;
 use std::os::fd::OwnedFd;
@@ -27,9 +33,18 @@ use std::path::PathBuf;
 use rustix::fs::Mode;
 use rustix::fs::OFlags;
 
+pub(crate) use devices::Access;
+pub(crate) use devices::DeviceRule;
+pub(crate) use devices::NodeKind;
+pub use report::ControlGroups;
 pub(crate) use tree::Hierarchy;
 pub(crate) use tree::Version;
 pub(crate) use tree::hierarchies;
+
+use crate::ExecError;
+use crate::Resources;
+use settings::Setting;
+use settings::settings;
 
 /// Name of our group.
 const OURS: &str = "lamina";
@@ -54,6 +69,10 @@ pub(crate) struct Request<'a> {
     pub(crate) confined: bool,
     /// Whether to make groups also in trees that we have no use for.
     pub(crate) everywhere: bool,
+    /// What the step may use.
+    pub(crate) resources: &'a Resources,
+    /// What a confined step may use besides the usual devices.
+    pub(crate) devices: &'a [DeviceRule],
 }
 
 /// The groups of one step. To be dropped when its processes are gone: then they are removed, with
@@ -63,6 +82,8 @@ pub(crate) struct StepCgroup {
     groups: Vec<Group>,
     /// Whether the step can use harmless devices only, by the rules of its groups.
     pub(crate) restricts_devices: bool,
+    /// Controllers whose limits were asked for and cannot be had here.
+    pub(crate) unmet: Vec<&'static str>,
 }
 
 #[derive(Debug)]
@@ -83,24 +104,54 @@ impl Cgroups {
     }
 
     /// Makes the groups of a step. What cannot be made is left out.
-    pub(crate) fn make(&self, request: &Request<'_>) -> StepCgroup {
+    ///
+    /// # Errors
+    /// [`ExecError::Limit`] if the kernel refuses the value of a limit.
+    pub(crate) fn make(&self, request: &Request<'_>) -> Result<StepCgroup, ExecError> {
+        let all = settings(request.resources, Version::Two);
         let mut step = StepCgroup::default();
+        step.unmet = all.iter().map(|setting| setting.controller).collect();
+        step.unmet.dedup();
         let everywhere = request.everywhere || !request.parent.is_empty();
         for hierarchy in &self.hierarchies {
-            if !everywhere && !hierarchy.is_needed(&NEEDED) {
-                continue;
-            }
-            let group = parent::candidates(hierarchy, request.parent, OURS)
-                .iter()
-                .find_map(|dir| Group::make(hierarchy, dir, request.id).ok());
-            if let Some(group) = group {
-                let restricted =
-                    request.confined && devices::restrict(hierarchy, group.dir.as_fd());
-                step.restricts_devices |= restricted;
-                step.groups.push(group);
+            let limits = wanted(request.resources, hierarchy, &self.hierarchies);
+            if everywhere || !limits.is_empty() || hierarchy.is_needed(&NEEDED) {
+                self.make_in(hierarchy, request, &limits, &mut step)?;
             }
         }
-        step
+        Ok(step)
+    }
+
+    /// Adds the group in one tree, if it can be made.
+    fn make_in(
+        &self,
+        hierarchy: &Hierarchy,
+        request: &Request<'_>,
+        limits: &[Setting],
+        step: &mut StepCgroup,
+    ) -> Result<(), ExecError> {
+        let controllers: Vec<&str> = limits.iter().map(|limit| limit.controller).collect();
+        let group = parent::candidates(hierarchy, request.parent, OURS)
+            .iter()
+            .find_map(|dir| Group::make(hierarchy, dir, request.id, &controllers).ok());
+        let Some(group) = group else { return Ok(()) };
+        let mut missing = Vec::new();
+        for limit in limits {
+            if !group.apply(limit)? {
+                missing.push(limit.controller);
+            }
+        }
+        step.unmet
+            .retain(|unmet| !controllers.contains(unmet) || missing.contains(unmet));
+        step.restricts_devices |= request.confined
+            && devices::restrict(
+                hierarchy,
+                &self.hierarchies,
+                group.dir.as_fd(),
+                request.devices,
+            );
+        step.groups.push(group);
+        Ok(())
     }
 
     /// Removes groups of steps whose daemon was killed. A group in use cannot be removed, so a wrong
@@ -163,9 +214,14 @@ impl Drop for StepCgroup {
 }
 
 impl Group {
-    fn make(hierarchy: &Hierarchy, parent: &Path, id: &str) -> io::Result<Self> {
+    fn make(
+        hierarchy: &Hierarchy,
+        parent: &Path,
+        id: &str,
+        controllers: &[&str],
+    ) -> io::Result<Self> {
         std::fs::create_dir_all(parent)?;
-        tree::enable_controllers(hierarchy, parent);
+        tree::enable_controllers(hierarchy, parent, controllers);
         let path = parent.join(id);
         std::fs::create_dir(&path)?;
         tree::inherit_cpus(hierarchy, &path)?;
@@ -185,6 +241,21 @@ impl Group {
         })
     }
 
+    /// Sets a limit; says whether the group has it.
+    fn apply(&self, limit: &Setting) -> Result<bool, ExecError> {
+        let flags = OFlags::WRONLY | OFlags::CLOEXEC;
+        let Ok(file) = rustix::fs::openat(&self.dir, limit.file, flags, Mode::empty()) else {
+            return Ok(false);
+        };
+        let written = File::from(file).write_all(limit.value.as_bytes());
+        written.map_err(|source| ExecError::Limit {
+            file: limit.file,
+            value: limit.value.clone(),
+            source,
+        })?;
+        Ok(true)
+    }
+
     fn memory_kills(&self) -> io::Result<u64> {
         let name = match self.memory_version {
             Some(Version::One) => "memory.oom_control",
@@ -193,6 +264,27 @@ impl Group {
         };
         Ok(parse_kills(&read_in(&self.dir, name)?))
     }
+}
+
+/// Lists the limits that `hierarchy` is to enforce: those of its controllers; version 2 has all that
+/// no tree of version 1 has.
+fn wanted(resources: &Resources, hierarchy: &Hierarchy, trees: &[Hierarchy]) -> Vec<Setting> {
+    let is_ours = |setting: &Setting| match hierarchy.version {
+        Version::One => hierarchy.has(setting.controller),
+        Version::Two => !trees.iter().any(|tree| tree.has(setting.controller)),
+    };
+    let mut all = settings(resources, hierarchy.version);
+    all.retain(is_ours);
+    all
+}
+
+/// Tries whether control groups can keep steps from devices of the host where there is only version
+/// 2, which takes a program for it. Without, nodes that steps make do nothing.
+///
+/// # Errors
+/// Why not.
+pub fn can_restrict_devices() -> io::Result<()> {
+    devices::can_load_programs()
 }
 
 /// Says whether a name is that of a step, `<process id of its daemon>-<random>`, without a daemon.

@@ -1,6 +1,7 @@
 //! Why a step could not be run.
 
 use std::io;
+use std::path::PathBuf;
 
 use lamina_snapshotter::SnapshotError;
 use lamina_types::BlockingError;
@@ -59,6 +60,19 @@ pub enum ExecError {
     /// The sandbox could not be made.
     #[error("unable to create the sandbox: {0}")]
     Sandbox(String),
+    /// What is to be given to the step as a device is none.
+    #[error("{} is no device", .0.display())]
+    NoDevice(PathBuf),
+    /// The kernel does not take the limit that the step asks for.
+    #[error("cannot limit the step: {file} = {value}: {source}")]
+    Limit {
+        /// The file of the control group.
+        file: &'static str,
+        /// What was to be written.
+        value: String,
+        /// What the kernel said.
+        source: io::Error,
+    },
     /// The child that runs steps has gone.
     #[error("the runtime process ended unexpectedly{0}")]
     RuntimeLost(String),

@@ -80,6 +80,8 @@ pub struct ExecutorOptions {
     pub run_dir: PathBuf,
     /// What steps know of name servers.
     pub dns: DnsConfig,
+    /// The parent of the control groups of steps that name none; empty for ours (row CFG-06).
+    pub cgroup_parent: String,
 }
 
 /// Starts and watches processes through a single-threaded child of our own program. Clones share
@@ -115,6 +117,7 @@ impl Executor {
                 stage: std::path::absolute(&stage).at(stage.display())?,
                 runtime: options.runtime,
                 dns: options.dns,
+                cgroup_parent: options.cgroup_parent,
             }),
             link: Arc::new(Link::start(options.program)?),
             blocking: options.blocking,
@@ -231,6 +234,7 @@ struct Started {
     socket: OwnedFd,
     leftovers: Leftovers,
     sockets: Vec<Listening>,
+    warnings: Vec<String>,
 }
 
 impl Inner {
@@ -243,6 +247,7 @@ impl Inner {
     ) -> Result<Finished, ExecError> {
         let Streams { theirs, logged } = streams;
         let started = self.start(spec, theirs, cancel).await?;
+        started.warnings.iter().for_each(|text| progress.warn(text));
         let ended = CancelToken::new();
         let served = Served::start(started.sockets, &ended);
         let (outcome, output) = tokio::join!(
@@ -287,6 +292,7 @@ impl Inner {
                 socket,
                 leftovers: planned.leftovers,
                 sockets: planned.sockets,
+                warnings: planned.warnings,
             })
         };
         self.blocking.run(cancel, work).await

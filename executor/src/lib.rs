@@ -25,15 +25,18 @@
 //! this needs.
 #![deny(unsafe_code)]
 
+mod cdi;
 mod cgroup;
 mod channel;
 mod error;
 mod executor;
 mod files;
+mod host;
 mod in_root;
 mod layout;
 mod output;
 mod plan;
+mod resources;
 mod runtime;
 mod sandbox;
 mod seccomp;
@@ -47,12 +50,23 @@ mod user;
 pub mod userns;
 mod wire;
 
+pub use cdi::Catalogue;
+pub use cdi::CdiDevice;
+pub use cdi::CdiDevices;
+pub use cdi::CdiError;
+pub use cdi::CdiRequest;
+pub use cgroup::ControlGroups;
+pub use cgroup::can_restrict_devices;
 pub use error::ExecError;
 pub use executor::DnsConfig;
 pub use executor::Executor;
 pub use executor::ExecutorOptions;
 pub use executor::Process;
 pub use executor::RuntimeKind;
+pub use host::DeviceNode;
+pub use host::HostDevices;
+pub use host::HostMount;
+pub use resources::Resources;
 pub use runtime::runtime_main;
 pub use sockets::OnConnect;
 pub use spec::ExitStatus;

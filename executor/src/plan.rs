@@ -2,6 +2,7 @@
 //! files, done by the daemon on its worker pool, and the cleaning up afterwards.
 
 mod environment;
+mod host;
 mod root;
 mod sources;
 
@@ -54,6 +55,8 @@ pub(crate) struct Engine {
     pub(crate) stage: PathBuf,
     pub(crate) runtime: RuntimeKind,
     pub(crate) dns: DnsConfig,
+    /// The parent of the control groups of steps that name none.
+    pub(crate) cgroup_parent: String,
     pub(crate) sockets: SocketDir,
 }
 
@@ -64,6 +67,8 @@ pub(crate) struct Planned {
     pub(crate) leftovers: Leftovers,
     /// To be served while the step lives.
     pub(crate) sockets: Vec<Listening>,
+    /// What the user should know.
+    pub(crate) warnings: Vec<String>,
 }
 
 /// What is left of a step when its processes are gone.
@@ -121,14 +126,13 @@ pub(crate) fn plan(
     environment::check(&spec)?;
     let mounts = std::mem::take(&mut spec.mounts);
     let (layer, root_is_scratch) = root_layer(engine, &mut spec)?;
-    let who = user::look_up(&layer.tree(), &spec.user)?;
-    let confined = spec.security == SecurityMode::Sandbox;
-    let cgroup = make_cgroup(engine, &spec.cgroup_parent, confined)?;
-    let devices = devices(confined, &cgroup);
+    let who = identity(&layer, &mut spec)?;
+    let cgroup = make_cgroup(engine, &spec)?;
+    let devices = devices(spec.security == SecurityMode::Sandbox, &cgroup);
     let mut sources = Sources::new(engine, mounts.len(), devices == Devices::NoDev);
     add_mounts(&mut sources, &spec, mounts, &engine.dns)?;
     let stubs = root::make_places(&layer, &spec, &who, &sources)?;
-    let root = engine.mounter.mount_active(&layer)?;
+    let root = engine.mounter.mount_active(&layer)?.fd;
     let mut description = describe(
         engine,
         &spec,
@@ -139,8 +143,9 @@ pub(crate) fn plan(
         &sources,
     );
     description.oci_runtime = oci_runtime(engine, &cgroup);
-    let descriptors = gather(streams, root.fd, &mut sources, &cgroup)?;
+    let descriptors = gather(streams, root, &mut sources, &cgroup)?;
     Ok(Planned {
+        warnings: warnings(&cgroup, &spec),
         descriptors: with_payload(description, descriptors, &sources.blobs)?,
         leftovers: Leftovers {
             root: layer,
@@ -154,6 +159,13 @@ pub(crate) fn plan(
     })
 }
 
+/// Says who the process is, and completes its variables.
+fn identity(layer: &ActiveLayer, spec: &mut ProcessSpec) -> Result<Identity, ExecError> {
+    let mut who = user::look_up(&layer.tree(), &spec.user)?;
+    host::apply(&spec.devices, &mut spec.env, &mut who);
+    Ok(who)
+}
+
 fn add_mounts(
     sources: &mut Sources<'_>,
     spec: &ProcessSpec,
@@ -165,7 +177,28 @@ fn add_mounts(
     let hosts = files::hosts(hostname(spec), &spec.extra_hosts);
     let resolv_conf = files::resolv_conf(dns, shares_host_network);
     sources.add_files(&hosts, &resolv_conf, &placed);
-    layout::in_order(mounts, placed).try_for_each(|(mount, place)| sources.add(mount, place))
+    layout::in_order(mounts, placed).try_for_each(|(mount, place)| sources.add(mount, place))?;
+    sources.add_devices(&spec.devices)?;
+    match &spec.emulator {
+        Some(program) => sources.add_emulator(program),
+        None => Ok(()),
+    }
+}
+
+/// Names what the step goes without and runs all the same.
+fn warnings(cgroup: &StepCgroup, spec: &ProcessSpec) -> Vec<String> {
+    let left_out = spec.devices.left_out.iter();
+    let mut all: Vec<String> = left_out
+        .map(|what| format!("{what}, which belongs to a device, is left out"))
+        .collect();
+    if !cgroup.unmet.is_empty() {
+        all.push(format!(
+            "the limits of this step on {} have no effect: there is no control group with this \
+             controller for it (\"lamina doctor\" says more)",
+            cgroup.unmet.join(", ")
+        ));
+    }
+    all
 }
 
 fn root_layer(engine: &Engine, spec: &mut ProcessSpec) -> Result<(ActiveLayer, bool), ExecError> {
@@ -176,18 +209,24 @@ fn root_layer(engine: &Engine, spec: &mut ProcessSpec) -> Result<(ActiveLayer, b
     }
 }
 
-fn make_cgroup(engine: &Engine, parent: &str, confined: bool) -> Result<StepCgroup, ExecError> {
+fn make_cgroup(engine: &Engine, spec: &ProcessSpec) -> Result<StepCgroup, ExecError> {
     let mut number = [0; 8];
     rustix::rand::getrandom(&mut number, rustix::rand::GetRandomFlags::empty())
         .doing("make a name for a control group")?;
     let random: String = number.iter().map(|byte| format!("{byte:02x}")).collect();
     let id = format!("{}-{random}", std::process::id());
-    Ok(engine.cgroups.make(&Request {
+    let parent = match spec.cgroup_parent.as_str() {
+        "" => engine.cgroup_parent.as_str(),
+        parent => parent,
+    };
+    engine.cgroups.make(&Request {
         parent,
         id: &id,
-        confined,
+        confined: spec.security == SecurityMode::Sandbox,
         everywhere: engine.runtime != RuntimeKind::Builtin,
-    }))
+        resources: &spec.resources,
+        devices: &host::rules(&spec.devices.nodes)?,
+    })
 }
 
 fn oci_runtime(engine: &Engine, cgroup: &StepCgroup) -> Option<OciRuntime> {

@@ -2,11 +2,15 @@
 
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 
 use lamina_snapshotter::ActiveLayer;
 use lamina_snapshotter::LayerStack;
+use nix::sys::signal::Signal;
 
+use crate::HostDevices;
 use crate::OnConnect;
+use crate::Resources;
 
 /// One process to run, with all that it may see.
 pub struct ProcessSpec {
@@ -28,8 +32,15 @@ pub struct ProcessSpec {
     pub security: SecurityMode,
     /// Resource limits; none leaves the limits of the daemon (row EXC-08).
     pub ulimits: Vec<Ulimit>,
-    /// Parent control group; empty for ours (row EXC-09).
+    /// Parent control group; empty for the executor's (row EXC-09).
     pub cgroup_parent: String,
+    /// What of memory and processors may be used; what cannot be limited here is warned of.
+    pub resources: Resources,
+    /// Devices of the host (row EXC-35); whether a build may have them is the caller's business.
+    pub devices: HostDevices,
+    /// A program of the host that runs the step's programs, if the kernel looks for it inside the
+    /// step (row EXC-38). It is mounted at its own path.
+    pub emulator: Option<PathBuf>,
     /// Also remove the parent directories that were made for mount points (row EXC-10).
     pub remove_mount_stubs_recursive: bool,
     /// The root file system.
@@ -159,4 +170,15 @@ pub enum ExitStatus {
     Signal(i32),
     /// Failed after the kernel had killed one of its processes for want of memory.
     OutOfMemory,
+}
+
+impl ExitStatus {
+    /// Names the signal that killed the process, such as `SIGSEGV`, if one did that has a name.
+    #[must_use]
+    pub fn signal_name(self) -> Option<&'static str> {
+        match self {
+            Self::Signal(number) => Some(Signal::try_from(number).ok()?.as_str()),
+            Self::Code(_) | Self::OutOfMemory => None,
+        }
+    }
 }

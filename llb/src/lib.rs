@@ -43,6 +43,7 @@ pub use definition::LoadError;
 pub use entitlements::Entitlement;
 pub use entitlements::EntitlementError;
 pub use entitlements::Entitlements;
+pub use entitlements::GrantedDevices;
 pub use error::BuildError;
 pub use error::FrontendName;
 pub use error::SolveFailure;

@@ -1,8 +1,10 @@
 //! What ops need of the engine.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
+use lamina_executor::CdiDevices;
 use lamina_executor::Executor;
 use lamina_session::SessionManager;
 use lamina_snapshotter::SnapshotStore;
@@ -23,6 +25,8 @@ pub struct Services {
     pub sources: Sources,
     /// Runs processes.
     pub executor: Executor,
+    /// Devices of the host that steps may name.
+    pub devices: CdiDevices,
     /// Directories that outlive builds.
     pub cache_mounts: CacheMounts,
     /// Makes room on a full disk.
@@ -36,6 +40,9 @@ pub struct Services {
     /// Returns what ops without a platform are for, then what else can be run now (rows CTL-05,
     /// GW-01): emulators come and go while the engine runs.
     pub platforms: Box<dyn Fn() -> Vec<Platform> + Send + Sync>,
+    /// Returns the program of the host that runs those of a platform, if steps have to be given it
+    /// (row EXC-38).
+    pub emulator: fn(&Platform) -> Option<PathBuf>,
     /// Frontends by name (row CSOL-04).
     pub frontends: BTreeMap<String, Arc<dyn Frontend>>,
 }

@@ -35,7 +35,7 @@ pub(super) async fn run(
 ) -> Result<ExitCode, CliError> {
     let cancel = signals::cancel_on_signal()?;
     let entitlements = Entitlements::parse(&job.allow).map_err(CliError::Entitlement)?;
-    options.entitlements = entitlements;
+    options.entitlements = entitlements.clone();
     let request = BuildRequest {
         exports: job.outputs.iter().map(export).collect(),
         cache_imports: job.caches.imports.clone(),

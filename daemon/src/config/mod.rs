@@ -53,6 +53,7 @@ pub(crate) struct Config {
     pub(crate) worker: Worker,
     pub(crate) history: History,
     pub(crate) dns: Dns,
+    pub(crate) cdi: Cdi,
     pub(crate) registries: BTreeMap<String, Registry>,
     pub(crate) frontends: Frontends,
     /// `[system] platformsCacheMaxAge` (rows CFG-13, CTL-05).
@@ -83,6 +84,8 @@ pub(crate) struct Worker {
     pub(crate) max_parallelism: Option<usize>,
     pub(crate) network_mode: Option<String>,
     pub(crate) binary: Option<PathBuf>,
+    /// `defaultCgroupParent`.
+    pub(crate) cgroup_parent: Option<String>,
     pub(crate) gc: Option<bool>,
     pub(crate) caps: Caps,
     pub(crate) policies: Vec<Policy>,
@@ -110,6 +113,14 @@ pub(crate) struct Policy {
 pub(crate) struct History {
     pub(crate) max_age: Option<Duration>,
     pub(crate) max_entries: Option<usize>,
+}
+
+/// `[cdi]` (row CFG-13).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Cdi {
+    pub(crate) disabled: Option<bool>,
+    pub(crate) spec_dirs: Vec<PathBuf>,
+    pub(crate) auto_allowed: Vec<String>,
 }
 
 /// `[dns]` (row CFG-04).

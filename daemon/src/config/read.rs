@@ -7,6 +7,7 @@ use std::time::Duration;
 use toml::Value;
 
 use super::Caps;
+use super::Cdi;
 use super::Config;
 use super::ConfigError;
 use super::Dns;
@@ -21,7 +22,7 @@ use super::size;
 use super::time;
 
 /// Keys at the top that have no effect here (row CFG-13).
-const TOP: &[&str] = &["proxyNetwork", "provenanceEnvDir", "otel", "cdi", "cache"];
+const TOP: &[&str] = &["proxyNetwork", "provenanceEnvDir", "otel", "cache"];
 
 /// Keys of `[worker.oci]` that have no effect here: there is one worker, which is our own.
 const WORKER: &[&str] = &[
@@ -30,7 +31,6 @@ const WORKER: &[&str] = &[
     "noProcessSandbox",
     "apparmor-profile",
     "selinux",
-    "defaultCgroupParent",
     "proxySnapshotterPath",
     "stargzSnapshotter",
     "userRemapUnsupported",
@@ -44,7 +44,6 @@ const WORKER: &[&str] = &[
 /// Values that ask for what is so anyway; they need no warning.
 const HARMLESS: &[(&str, bool)] = &[
     ("proxyNetwork", false),
-    ("cdi.disabled", true),
     ("worker.oci.enabled", true),
     ("worker.oci.rootless", true),
     ("worker.oci.rootless", false),
@@ -94,6 +93,7 @@ pub(crate) fn parse(text: &str) -> Result<Config, ConfigError> {
         history: history(top.section("history")?, &mut notes)?,
         registries: registries(top.section("registry")?, &mut notes)?,
         frontends: frontends(top.section("frontend")?, &mut notes)?,
+        cdi: cdi(top.section("cdi")?, &mut notes)?,
         platforms_max_age: system(top.section("system")?, &mut notes)?,
         ..Config::default()
     };
@@ -147,6 +147,7 @@ fn worker(mut section: Section, notes: &mut Notes) -> Result<Worker, ConfigError
         max_parallelism: section.take("max-parallelism")?,
         network_mode: section.take("networkMode")?,
         binary: section.take("binary")?,
+        cgroup_parent: section.take("defaultCgroupParent")?,
         gc: section.take("gc")?,
         caps,
     };
@@ -198,6 +199,16 @@ fn system(mut section: Section, notes: &mut Notes) -> Result<Option<Duration>, C
     section.without_effect(&["maxRegistryConcurrency"], &mut notes.without_effect);
     section.finish(&mut notes.unknown);
     Ok(max_age)
+}
+
+fn cdi(mut section: Section, notes: &mut Notes) -> Result<Cdi, ConfigError> {
+    let cdi = Cdi {
+        disabled: section.take("disabled")?,
+        spec_dirs: section.list("specDirs")?,
+        auto_allowed: section.list("autoAllowed")?,
+    };
+    section.finish(&mut notes.unknown);
+    Ok(cdi)
 }
 
 fn dns(mut section: Section, notes: &mut Notes) -> Result<Dns, ConfigError> {

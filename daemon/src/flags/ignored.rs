@@ -25,8 +25,6 @@ const FLAGS: &[(&str, Form)] = &[
     ("debugaddr", Form::Value),
     ("proxy-network", Form::Switch),
     ("otel-socket-path", Form::Value),
-    ("cdi-disabled", Form::Switch),
-    ("cdi-spec-dir", Form::Value),
     ("save-cache-debug", Form::Switch),
     // There is one worker, and it is our own.
     ("oci-worker", Form::Value),
@@ -64,7 +62,6 @@ const HARMLESS: &[(&str, &[&str])] = &[
     ("oci-worker-rootless", &["true", "false"]),
     ("oci-worker-no-process-sandbox", &["false"]),
     ("oci-worker-selinux", &["false"]),
-    ("cdi-disabled", &["true"]),
     ("proxy-network", &["false"]),
     ("save-cache-debug", &["false"]),
     ("containerd-worker", &["false", "auto"]),

@@ -63,9 +63,18 @@ pub(crate) struct MainFlags {
     /// Authority that must have signed the certificates of tcp clients
     #[arg(long, value_name = "FILE")]
     pub(crate) tlscacert: Option<PathBuf>,
-    /// Privilege that builds may ask for: network.host, security.insecure
+    /// Privilege that builds may ask for: network.host, security.insecure (device is granted while
+    /// CDI is not disabled)
     #[arg(long, value_name = "ENTITLEMENT")]
     pub(crate) allow_insecure_entitlement: Vec<String>,
+    /// Know no devices of the host
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true",
+          value_parser = switch::parse, value_name = "BOOL")]
+    pub(crate) cdi_disabled: Option<bool>,
+    /// Folder with descriptions of devices (CDI); several may be given
+    /// [default: /etc/cdi, /var/run/cdi, /etc/buildkit/cdi]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) cdi_spec_dir: Vec<PathBuf>,
 }
 
 /// Flags of what runs the steps.

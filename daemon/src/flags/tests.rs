@@ -65,15 +65,15 @@ fn switches_take_the_words_that_go_knows() {
 #[test]
 fn flags_without_effect_are_named_once() {
     let args = parse(
-        "--containerd-worker=true --otel-socket-path /x --cdi-spec-dir=a --cdi-spec-dir=b \
+        "--containerd-worker=true --otel-socket-path /x --debugaddr=a --debugaddr=b \
          --oci-worker-no-process-sandbox --rootless --oci-worker=auto",
     );
     assert_eq!(
         args.expect("valid").ignored.0,
         [
+            "--debugaddr=a",
+            "--debugaddr=b",
             "--otel-socket-path=/x",
-            "--cdi-spec-dir=a",
-            "--cdi-spec-dir=b",
             "--oci-worker-no-process-sandbox=true",
             "--containerd-worker=true",
         ]

@@ -2,6 +2,7 @@
 
 mod address;
 mod collection;
+mod devices;
 mod network;
 mod owner;
 mod registries;
@@ -16,6 +17,7 @@ use std::time::Duration;
 use lamina_engine::GcOptions;
 use lamina_engine::HistoryOptions;
 use lamina_engine::SnapshotterKind;
+use lamina_executor::CdiDevices;
 use lamina_executor::DnsConfig;
 use lamina_executor::userns::IdMapping;
 use lamina_llb::Entitlements;
@@ -88,6 +90,7 @@ pub(crate) struct Settings {
     pub(crate) frontends: config::Frontends,
     pub(crate) platforms_max_age: Option<Duration>,
     pub(crate) dns: DnsConfig,
+    pub(crate) devices: CdiDevices,
     /// What the log warns of, once there is one.
     pub(crate) notes: Vec<String>,
 }
@@ -110,6 +113,7 @@ pub(crate) struct WorkerSettings {
     pub(crate) platforms: Vec<Platform>,
     pub(crate) binary: Option<PathBuf>,
     pub(crate) max_parallelism: usize,
+    pub(crate) cgroup_parent: String,
 }
 
 impl Settings {
@@ -140,10 +144,10 @@ impl Settings {
         let debug = main.debug.unwrap_or(config.debug);
         let trace = main.trace.unwrap_or(config.trace);
         let gc = collection::options(&args.worker, &config.worker, disk_size(&root))?;
-        let flags = &main.allow_insecure_entitlement;
-        let entitlements = match flags.is_empty() {
+        let devices = devices::merge(main.cdi_disabled, main.cdi_spec_dir, config.cdi);
+        let granted = match main.allow_insecure_entitlement.is_empty() {
             true => config.entitlements.unwrap_or_default(),
-            false => flags.clone(),
+            false => main.allow_insecure_entitlement,
         };
         Ok(Self {
             addresses: addresses(main.addr, &config.grpc.address)?,
@@ -155,7 +159,7 @@ impl Settings {
             )?,
             log_format: LogFormat::parse(main.log_format.or(config.log_format).as_deref())?,
             log_level: LogLevel::parse(level.as_deref(), debug, trace)?,
-            entitlements: granted(&entitlements, &mut notes)?,
+            entitlements: entitlements(granted, &devices)?,
             gc,
             history: history(&config.history),
             registries: registries::convert(config.registries, &mut notes)?,
@@ -163,6 +167,7 @@ impl Settings {
             frontends: config.frontends,
             platforms_max_age: config.platforms_max_age,
             dns: network::dns(config.dns)?,
+            devices,
             run_dir: places::run_dir(ids),
             root,
             notes,
@@ -222,13 +227,12 @@ fn tls(
 }
 
 /// Row FLG-08: any other name is an error.
-fn granted(names: &[String], notes: &mut Vec<String>) -> Result<Entitlements, SettingsError> {
-    let is_device = |name: &&String| *name == "device" || name.starts_with("device=");
-    let (devices, others): (Vec<_>, Vec<_>) = names.iter().partition(is_device);
-    if !devices.is_empty() {
-        notes.push("the entitlement \"device\" has no effect here".to_owned());
-    }
-    Entitlements::parse(&others).map_err(|error| match error {
+fn entitlements(
+    mut names: Vec<String>,
+    devices: &CdiDevices,
+) -> Result<Entitlements, SettingsError> {
+    names.extend(devices::entitlement(devices));
+    Entitlements::parse(&names).map_err(|error| match error {
         lamina_llb::EntitlementError::Unknown(name) => SettingsError::Entitlement(name),
         other => SettingsError::Entitlement(other.to_string()),
     })
@@ -278,6 +282,7 @@ impl WorkerSettings {
                 .map(|text| text.parse())
                 .collect::<Result<_, _>>()?,
             binary: flags.oci_worker_binary.or(config.binary),
+            cgroup_parent: config.cgroup_parent.unwrap_or_default(),
             max_parallelism: flags
                 .oci_max_parallelism
                 .or(config.max_parallelism)

@@ -83,7 +83,6 @@ fn vain_wishes_are_noted() {
             "flags without effect here: --containerd-worker=true",
             "configuration keys without effect here: otel.socketPath",
             "unknown configuration keys: colour",
-            "the entitlement \"device\" has no effect here",
             "there is no snapshotter \"stargz\" here; using what works",
         ]
     );

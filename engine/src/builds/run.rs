@@ -195,7 +195,7 @@ impl Engine {
     ) -> Result<Build, BuildError> {
         let options = BuildOptions {
             session: Arc::clone(&request.session),
-            entitlements: request.entitlements,
+            entitlements: request.entitlements.clone(),
             events,
             cancel: context.cancel.clone(),
         };
@@ -208,7 +208,7 @@ impl Engine {
     /// Returns what the build may ask of the host; clients know the words (row CSOL-14).
     fn grant(&self, wanted: Entitlements) -> Result<Entitlements, BuildError> {
         let refuse = |error| format!("granting entitlement {error} by build daemon configuration");
-        let granted = wanted.within(self.0.entitlements);
+        let granted = wanted.within(&self.0.entitlements);
         granted.map_err(|error| BuildError::new(refuse(error)))
     }
 

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use lamina_types::RootedPath;
 
 use super::tree::Hierarchy;
+use super::vacate::ASIDE;
 
 /// Group between a caller's parent and the step, named as BuildKit names it.
 const BELOW_PARENT: &str = "buildkit";
@@ -19,17 +20,26 @@ pub(super) fn candidates(hierarchy: &Hierarchy, parent: &str, ours: &str) -> Vec
     if !parent.is_empty() {
         return vec![host_path(hierarchy, &named(parent))];
     }
-    let own = RootedPath::new(
-        hierarchy
-            .own
-            .strip_prefix(&hierarchy.shown)
-            .unwrap_or(&hierarchy.own),
-    );
+    let own = own_group(hierarchy);
     let mut dirs = vec![host_path(hierarchy, &top.join(ours))];
     if !own.is_root() {
         dirs.push(host_path(hierarchy, &own.join(ours)));
     }
     dirs
+}
+
+/// Returns the directory of the group that this process is in, or was before it moved aside.
+pub(super) fn own_dir(hierarchy: &Hierarchy) -> PathBuf {
+    host_path(hierarchy, &own_group(hierarchy))
+}
+
+fn own_group(hierarchy: &Hierarchy) -> RootedPath {
+    let own = &hierarchy.own;
+    let own = RootedPath::new(own.strip_prefix(&hierarchy.shown).unwrap_or(own));
+    match (own.file_name() == Some(ASIDE.as_bytes()), own.parent()) {
+        (true, Some(above)) => above,
+        _ => own,
+    }
 }
 
 /// Translates a caller's parent: a path, or `a-b.slice:` in systemd's form.

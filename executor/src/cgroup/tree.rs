@@ -4,6 +4,9 @@ use std::io;
 use std::path::Path;
 use std::path::PathBuf;
 
+use super::parent;
+use super::vacate;
+
 /// The two interfaces of the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Version {
@@ -52,7 +55,7 @@ pub(crate) fn hierarchies() -> Vec<Hierarchy> {
     parse(&read("/proc/self/mountinfo"), &read("/proc/self/cgroup"))
 }
 
-fn parse(mounts: &str, memberships: &str) -> Vec<Hierarchy> {
+pub(super) fn parse(mounts: &str, memberships: &str) -> Vec<Hierarchy> {
     let mut found: Vec<Hierarchy> = Vec::new();
     for line in mounts.lines() {
         if let Some(hierarchy) = parse_mount(line, memberships) {
@@ -134,23 +137,23 @@ fn unescape(text: &str) -> String {
     plain
 }
 
-/// Lets groups below `parent` have the controllers that a step needs. Version 2 only; a refusal
-/// only means that the group does not count memory.
-pub(super) fn enable_controllers(hierarchy: &Hierarchy, parent: &Path) {
+/// Lets groups below `parent` have the controllers that every step needs, and `more`. Version 2
+/// only; a refusal only means that the group does not count memory, or does not limit.
+pub(super) fn enable_controllers(hierarchy: &Hierarchy, parent: &Path, more: &[&str]) {
     if hierarchy.version == Version::One {
         return;
     }
     let Ok(below) = parent.strip_prefix(&hierarchy.mount_point) else {
         return;
     };
+    let own = parent::own_dir(hierarchy);
     let mut dir = hierarchy.mount_point.clone();
     for name in std::iter::once(Path::new("").as_os_str()).chain(below.iter()) {
         dir.push(name);
-        for controller in ["+memory", "+pids"] {
-            drop(std::fs::write(
-                dir.join("cgroup.subtree_control"),
-                controller,
-            ));
+        for controller in ["memory", "pids"].iter().chain(more) {
+            if let Err(error) = vacate::pass_on(&dir, &own, controller) {
+                tracing::trace!(group = %dir.display(), controller, %error, "not passed on");
+            }
         }
     }
 }

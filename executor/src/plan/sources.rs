@@ -180,15 +180,20 @@ impl<'a> Sources<'a> {
         Ok((Stub::File, inert(self.send(clone, String::new()))))
     }
 
-    fn send(&mut self, fd: OwnedFd, selector: String) -> Source {
+    pub(super) fn send(&mut self, fd: OwnedFd, selector: String) -> Source {
         let index = BEFORE_MOUNTS + self.sent.len();
         self.sent.push(fd);
         Source::Descriptor { index, selector }
     }
 
     fn push(&mut self, dest: RootedPath, stub: Stub, mut mount: Mount) {
-        mount.dest = dest.to_string();
         mount.nodev |= self.nodev;
+        self.push_as_is(dest, stub, mount);
+    }
+
+    /// Adds a mount in which device nodes work if it says so.
+    pub(super) fn push_as_is(&mut self, dest: RootedPath, stub: Stub, mut mount: Mount) {
+        mount.dest = dest.to_string();
         self.mounts.push(mount);
         self.places.push((dest, stub));
     }
@@ -207,7 +212,7 @@ fn kind_of(tree: &Tree, selector: &str) -> Result<Stub, ExecError> {
 }
 
 /// A mount whose destination is still to be filled in.
-fn plain(source: Source) -> Mount {
+pub(super) fn plain(source: Source) -> Mount {
     Mount {
         dest: String::new(),
         source,

@@ -4,6 +4,7 @@
 use std::io;
 use std::os::fd::AsRawFd;
 use std::os::fd::OwnedFd;
+use std::path::Path;
 
 use lamina_types::IoContext;
 use rustix::fs::FileType;
@@ -39,8 +40,11 @@ const PRIVILEGED_NODES: [(&str, u32, u32); 6] = [
     ("net/tun", 10, 200),
 ];
 
-/// Loop devices of unconfined steps.
-const LOOP_DEVICES: u32 = 8;
+/// Loop devices of unconfined steps, from the first that is free on (row EXC-33).
+const SPARE_LOOP_DEVICES: u32 = 8;
+
+/// Where the kernel lists loop devices.
+const BLOCK_DEVICES: &str = "/sys/block";
 
 const LINKS: [(&str, &str); 5] = [
     ("fd", "/proc/self/fd"),
@@ -136,7 +140,8 @@ fn privileged_nodes(dev: &OwnedFd) {
         );
         drop(made);
     }
-    for number in 0..LOOP_DEVICES {
+    let free = first_free_loop_device(Path::new(BLOCK_DEVICES));
+    for number in 0..free + SPARE_LOOP_DEVICES {
         let name = format!("loop{number}");
         drop(node(
             dev,
@@ -146,6 +151,16 @@ fn privileged_nodes(dev: &OwnedFd) {
             Devices::All,
         ));
     }
+}
+
+/// Returns the number of the first loop device that has no file.
+fn first_free_loop_device(devices: &Path) -> u32 {
+    let is_free = |number: &u32| {
+        let file = devices.join(format!("loop{number}/loop/backing_file"));
+        !file.exists()
+    };
+    // The kernel has room for no more minor numbers.
+    (0..1 << 20).find(is_free).unwrap_or_default()
 }
 
 /// Mounts the file systems in `/dev`.
@@ -187,4 +202,21 @@ fn put(dev: &OwnedFd, name: &str, mode: u32, mount: &OwnedFd) -> Result<(), Fail
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let place = rustix::fs::openat(dev, name, flags, Mode::empty()).at(&path)?;
     Ok(attach(mount, place).at(&path)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn loop_devices_in_use_are_counted() {
+        let devices = tempfile::tempdir().expect("a folder");
+        assert_eq!(first_free_loop_device(devices.path()), 0);
+        for number in [0, 1, 3] {
+            let folder = devices.path().join(format!("loop{number}/loop"));
+            std::fs::create_dir_all(&folder).expect("a folder");
+            std::fs::write(folder.join("backing_file"), "/disk").expect("written");
+        }
+        assert_eq!(first_free_loop_device(devices.path()), 2);
+    }
 }

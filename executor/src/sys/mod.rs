@@ -1,5 +1,6 @@
 //! The system calls for which no safe wrapper exists. All of the crate's `unsafe` is here.
 
+mod bpf;
 mod clone;
 mod descriptors;
 mod keyring;
@@ -8,6 +9,9 @@ mod network;
 mod seccomp;
 mod signals;
 
+pub(crate) use bpf::Instruction;
+pub(crate) use bpf::attach_device_program;
+pub(crate) use bpf::load_device_program;
 pub(crate) use clone::Cloned;
 pub(crate) use clone::clone_into_pid_namespace;
 pub(crate) use clone::exit_now;

@@ -63,6 +63,7 @@ impl World {
             program: program.to_owned(),
             dns: Default::default(),
             run_dir: state.join("run"),
+            cgroup_parent: String::new(),
         })
         .expect("the runtime starts");
         let base = LayerStack::empty().push(base);
@@ -91,6 +92,9 @@ impl World {
             security: SecurityMode::Sandbox,
             ulimits: Vec::new(),
             cgroup_parent: String::new(),
+            resources: Default::default(),
+            devices: Default::default(),
+            emulator: None,
             remove_mount_stubs_recursive: false,
             root: Root::Active(self.layer()),
             mounts: Vec::new(),

@@ -5,9 +5,12 @@ mod common;
 
 mod backends;
 mod ends;
+mod host;
 mod inside;
 mod isolation;
+mod limits;
 mod mounts;
+mod nested;
 mod oci;
 mod rootless;
 mod sockets;

@@ -92,7 +92,7 @@ fn a_user_with_a_single_id_runs_steps() {
 }
 
 /// Gives the user subordinate ids in a mount namespace of its own, then becomes it.
-const WITH_SUBORDINATE_IDS: &str = r#"
+pub(crate) const WITH_SUBORDINATE_IDS: &str = r#"
 set -e
 cp /etc/passwd "$1/passwd"
 echo "lamina-test:x:$2:$2::/:/bin/sh" >> "$1/passwd"

@@ -103,11 +103,9 @@ fn shell(state: &Path, xattrs: XattrNamespace, script: &str) {
     let progress = lamina_types::Progress::new(std::sync::Arc::new(Print));
     let cancel = lamina_types::CancelToken::new();
     tokio().block_on(async {
-        match world
-            .executor
-            .run(world.shell(script), &progress, &cancel)
-            .await
-        {
+        let mut spec = world.shell(script);
+        spec.emulator = std::env::var_os("LAMINA_TEST_EMULATOR").map(Into::into);
+        match world.executor.run(spec, &progress, &cancel).await {
             Ok(finished) => say(&format!("{:?}\n", finished.status)),
             Err(error) => fail(&error.to_string()),
         }

@@ -162,7 +162,11 @@ impl Inner {
         }
         let definition = policy::rewrite(definition, &self.policies(policies))?;
         let platform = self.services.default_platform();
-        let graph = Graph::load(&definition, &platform, self.entitlements);
+        let graph = Graph::load(&definition, &platform, &self.entitlements);
+        let graph = graph.and_then(|mut graph| {
+            graph.give_devices(&self.services.devices, &self.entitlements)?;
+            Ok(graph)
+        });
         let graph = graph.map_err(|error| BuildError::refused(&error, &definition))?;
         Ok(Some(reference::Loaded {
             emptied: graph.emptied_cache_mounts(),

@@ -10,9 +10,11 @@ use std::sync::PoisonError;
 
 use lamina_executor::ExecError;
 use lamina_executor::ExitStatus;
+use lamina_executor::HostDevices;
 use lamina_executor::MountKind;
 use lamina_executor::NetworkMode;
 use lamina_executor::ProcessSpec;
+use lamina_executor::Resources;
 use lamina_executor::Root;
 use lamina_executor::SecurityMode;
 use lamina_executor::StepMount;
@@ -100,6 +102,9 @@ fn spec(process: FrontendProcess, root: Root) -> ProcessSpec {
         security: SecurityMode::Sandbox,
         ulimits: Vec::new(),
         cgroup_parent: String::new(),
+        resources: Resources::default(),
+        devices: HostDevices::default(),
+        emulator: None,
         remove_mount_stubs_recursive: false,
         root,
         mounts: process.files.into_iter().map(file).collect(),

@@ -15,6 +15,7 @@ mod disk;
 mod pool;
 mod size;
 mod usage;
+mod waiting;
 
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -30,6 +31,7 @@ use lamina_types::CancelToken;
 use lamina_types::Cancelled;
 use lamina_types::LayerId;
 use lamina_types::PathError;
+use lamina_types::Progress;
 use serde::Deserialize;
 use serde::Serialize;
 use tokio::sync::Notify;
@@ -38,6 +40,7 @@ use crate::model::CacheSharing;
 use disk::Disk;
 use pool::Pool;
 use pool::Taken;
+use waiting::Waiting;
 
 pub use usage::CacheMountUsage;
 pub use usage::Uses;
@@ -99,15 +102,17 @@ impl CacheMounts {
         })))
     }
 
-    /// Returns a directory for `key`, waiting if `sharing` says so and all are in use.
+    /// Returns a directory for `key`, waiting if `sharing` says so and all are in use; `progress` is
+    /// told of that.
     pub(crate) async fn acquire(
         &self,
         key: &CacheKey,
         sharing: CacheSharing,
         seed: &LayerStack,
         blocking: &Blocking,
-        cancel: &CancelToken,
+        (progress, cancel): (&Progress, &CancelToken),
     ) -> Result<CacheDir, CacheMountError> {
+        let mut waiting = Waiting::new(&key.id, progress);
         loop {
             let mut changed = std::pin::pin!(self.0.changed.notified());
             changed.as_mut().enable();
@@ -115,10 +120,13 @@ impl CacheMounts {
             match taken {
                 Taken::Existing(number) => return Ok(self.0.guard(number)),
                 Taken::New(number) => return self.make(number, key, seed, blocking, cancel).await,
-                Taken::Busy => tokio::select! {
-                    () = changed => {}
-                    () = cancel.cancelled() => return Err(Cancelled.into()),
-                },
+                Taken::Busy => {
+                    waiting.show();
+                    tokio::select! {
+                        () = changed => {}
+                        () = cancel.cancelled() => return Err(Cancelled.into()),
+                    }
+                }
             }
         }
     }

@@ -20,7 +20,8 @@ fn key(id: &str) -> CacheKey {
 async fn acquire(mounts: &CacheMounts, key: &CacheKey, seed: &LayerStack) -> CacheDir {
     let blocking = Blocking::new(1).expect("threads start");
     let cancel = CancelToken::new();
-    let acquired = mounts.acquire(key, CacheSharing::Private, seed, &blocking, &cancel);
+    let told = (&Progress::default(), &cancel);
+    let acquired = mounts.acquire(key, CacheSharing::Private, seed, &blocking, told);
     acquired.await.expect("a directory")
 }
 

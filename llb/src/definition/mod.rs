@@ -12,6 +12,7 @@ mod order;
 mod raw;
 mod vertices;
 
+use lamina_executor::CdiDevices;
 use lamina_proto::pb;
 use lamina_solver::ProgressGroup;
 use lamina_types::Digest;
@@ -21,6 +22,7 @@ use crate::caps::has_cap;
 use crate::entitlements::Entitlements;
 use crate::model::SpecError;
 use crate::model::Step;
+use crate::model::resources;
 
 pub use error::LoadError;
 
@@ -64,7 +66,7 @@ impl Graph {
     pub fn load(
         definition: &pb::Definition,
         platform: &Platform,
-        entitlements: Entitlements,
+        entitlements: &Entitlements,
     ) -> Result<Self, LoadError> {
         let raw = RawGraph::decode(&definition.def)?;
         let order = order::needed(&raw)?;
@@ -83,6 +85,30 @@ impl Graph {
             nodes: loader.nodes,
             result,
         })
+    }
+
+    /// Gives the steps the devices that they ask for (row EXC-35).
+    ///
+    /// # Errors
+    /// If one is not there, or was not granted. Nothing has run.
+    pub(crate) fn give_devices(
+        &mut self,
+        devices: &CdiDevices,
+        entitlements: &Entitlements,
+    ) -> Result<(), LoadError> {
+        for node in &mut self.nodes {
+            let Step::Exec(exec) = &mut node.step else {
+                continue;
+            };
+            if !exec.wanted_devices.is_empty() {
+                let given = entitlements.devices(&exec.wanted_devices, &devices.read());
+                exec.devices = given.map_err(|error| LoadError::Invalid {
+                    digest: node.digest,
+                    source: error.into(),
+                })?;
+            }
+        }
+        Ok(())
     }
 
     /// Returns the ids of cache mounts that are to be emptied before the graph runs, and whether
@@ -104,7 +130,7 @@ impl Graph {
 struct Loader<'a> {
     definition: &'a pb::Definition,
     platform: &'a Platform,
-    entitlements: Entitlements,
+    entitlements: &'a Entitlements,
     index: std::collections::HashMap<Digest, usize>,
     nodes: Vec<Node>,
 }
@@ -119,7 +145,10 @@ impl Loader<'_> {
         let inputs: Vec<Link> = inputs.collect::<Result<_, _>>()?;
         let invalid = |source| LoadError::Invalid { digest, source };
         let platform = self.platform_of(&raw.op);
-        let step = Step::parse(raw.op.clone(), &platform).map_err(invalid)?;
+        let mut step = Step::parse(raw.op.clone(), &platform).map_err(invalid)?;
+        if let (Step::Exec(exec), Some(limits)) = (&mut step, &metadata.linux_resources) {
+            exec.resources = resources(limits);
+        }
         self.check_entitlements(&step).map_err(invalid)?;
         let name = names::name(&step, metadata, &inputs, &self.nodes);
         self.index.insert(digest, self.nodes.len());

@@ -78,7 +78,7 @@ fn load_with(def: Vec<Vec<u8>>, change: impl Fn(&mut pb::Definition)) -> Result<
     };
     change(&mut definition);
     let platform = Platform::new("linux", "amd64", "");
-    Graph::load(&definition, &platform, Entitlements::default())
+    Graph::load(&definition, &platform, &Entitlements::default())
 }
 
 #[test]

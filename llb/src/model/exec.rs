@@ -2,7 +2,9 @@
 
 use std::net::IpAddr;
 
+use lamina_executor::CdiRequest;
 use lamina_executor::NetworkMode;
+use lamina_executor::Resources;
 use lamina_executor::SecurityMode;
 use lamina_executor::Ulimit;
 use lamina_proto::pb;
@@ -29,6 +31,13 @@ pub(crate) struct ExecStep {
     pub(crate) extra_hosts: Vec<(String, IpAddr)>,
     pub(crate) ulimits: Vec<Ulimit>,
     pub(crate) cgroup_parent: String,
+    /// What of the host's devices it asks for, and what it gets, by whole names.
+    pub(crate) wanted_devices: Vec<CdiRequest>,
+    pub(crate) devices: Vec<String>,
+    /// Limits, which are metadata of the op: no part of its digest or key.
+    pub(crate) resources: Resources,
+    /// What the programs are for.
+    pub(crate) platform: Platform,
     pub(crate) remove_mount_stubs_recursive: bool,
     /// Exactly these codes are success; empty = only 0 (row EXC-11).
     pub(crate) valid_exit_codes: Vec<i32>,
@@ -62,11 +71,6 @@ impl ExecStep {
         let input_uses = exec_key::input_uses(&op, inputs)?;
         let network = network_mode(op.network)?;
         let security = security_mode(op.security)?;
-        if !op.cdi_devices.is_empty() {
-            return Err(SpecError::Unsupported {
-                what: "a CDI device",
-            });
-        }
         let meta = op.meta.ok_or(SpecError::missing("exec", "meta"))?;
         if meta.args.is_empty() {
             return Err(SpecError::missing("exec", "args"));
@@ -81,6 +85,10 @@ impl ExecStep {
             extra_hosts: extra_hosts(meta.extra_hosts)?,
             ulimits: ulimits(meta.ulimit),
             cgroup_parent: meta.cgroup_parent,
+            wanted_devices: wanted_devices(op.cdi_devices),
+            devices: Vec::new(),
+            resources: Resources::default(),
+            platform: platform.clone(),
             remove_mount_stubs_recursive: meta.remove_mount_stubs_recursive,
             valid_exit_codes: meta.valid_exit_codes,
             network,
@@ -207,6 +215,31 @@ fn limit_value(value: i64) -> u64 {
     u64::try_from(value).unwrap_or(u64::MAX)
 }
 
+fn wanted_devices(devices: Vec<pb::CdiDevice>) -> Vec<CdiRequest> {
+    let wanted = |device: pb::CdiDevice| CdiRequest {
+        name: device.name,
+        optional: device.optional,
+    };
+    devices.into_iter().map(wanted).collect()
+}
+
+/// Translates limits of the wire, where 0 and empty say nothing, and -1 of swap is any.
+pub(crate) fn resources(given: &pb::LinuxResources) -> Resources {
+    let limit = |value: i64| u64::try_from(value).unwrap_or(0);
+    Resources {
+        memory_bytes: limit(given.memory),
+        memory_and_swap_bytes: match given.memory_swap {
+            -1 => u64::MAX,
+            other => limit(other),
+        },
+        cpu_shares: given.cpu_shares,
+        cpu_period_us: given.cpu_period,
+        cpu_quota_us: limit(given.cpu_quota),
+        cpus: given.cpuset_cpus.clone(),
+        memory_nodes: given.cpuset_mems.clone(),
+    }
+}
+
 fn mounts(mounts: Vec<pb::Mount>, inputs: usize) -> Result<Vec<Mount>, SpecError> {
     if mounts.is_empty() {
         return Err(SpecError::missing("exec", "mounts"));
@@ -306,6 +339,25 @@ mod tests {
         });
         let env = parse(op).expect("valid").env;
         assert_eq!(env, ["A=1", "HTTP_PROXY=p", "http_proxy=p", DEFAULT_PATH]);
+    }
+
+    #[test]
+    fn limits_of_the_wire_are_translated() {
+        let given = pb::LinuxResources {
+            memory: 64,
+            memory_swap: -1,
+            cpu_quota: -5,
+            cpuset_cpus: "0".to_owned(),
+            ..pb::LinuxResources::default()
+        };
+        let expected = Resources {
+            memory_bytes: 64,
+            memory_and_swap_bytes: u64::MAX,
+            cpus: "0".to_owned(),
+            ..Resources::default()
+        };
+        assert_eq!(resources(&given), expected);
+        assert!(resources(&pb::LinuxResources::default()).is_empty());
     }
 
     #[test]

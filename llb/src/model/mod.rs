@@ -28,6 +28,7 @@ pub(crate) use compose::DiffStep;
 pub(crate) use compose::MergeStep;
 pub(crate) use compose::PassthroughStep;
 pub(crate) use exec::ExecStep;
+pub(crate) use exec::resources;
 pub(crate) use file::Action;
 pub(crate) use file::FileStep;
 pub(crate) use file_action::Owner;

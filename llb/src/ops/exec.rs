@@ -5,6 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use lamina_executor::ExecError;
 use lamina_executor::ExitStatus;
+use lamina_executor::HostDevices;
 use lamina_executor::ProcessSpec;
 use lamina_solver::CacheMap;
 use lamina_solver::Op;
@@ -92,7 +93,7 @@ impl ExecOp {
             fates,
             cache_dirs,
         } = prepared;
-        let spec = self.spec(env, root, mounts);
+        let spec = self.spec(env, root, mounts, self.devices()?);
         let executor = &self.services.executor;
         let finished = executor.run(spec, &context.progress, &context.cancel).await;
         // Other steps may have the cache directories now; the layers are ours alone.
@@ -141,11 +142,20 @@ impl ExecOp {
         Ok(env)
     }
 
+    /// What the devices bring along, as they are described now (row EXC-35).
+    fn devices(&self) -> Result<HostDevices, OpFailure> {
+        if self.step.devices.is_empty() {
+            return Ok(HostDevices::default());
+        }
+        Ok(self.services.devices.read().edits(&self.step.devices)?)
+    }
+
     fn spec(
         &self,
         env: Vec<String>,
         root: lamina_executor::Root,
         mounts: Vec<lamina_executor::StepMount>,
+        devices: HostDevices,
     ) -> ProcessSpec {
         let step = &*self.step;
         ProcessSpec {
@@ -159,6 +169,9 @@ impl ExecOp {
             security: step.security,
             ulimits: step.ulimits.clone(),
             cgroup_parent: step.cgroup_parent.clone(),
+            resources: step.resources.clone(),
+            devices,
+            emulator: (self.services.emulator)(&step.platform),
             remove_mount_stubs_recursive: step.remove_mount_stubs_recursive,
             root,
             mounts,

@@ -63,7 +63,7 @@ pub(super) async fn prepare(
 ) -> Result<Prepared, OpFailure> {
     let secrets = secrets(step, context).await?;
     let sockets = sockets(step, context).await?;
-    let cache_dirs = cache_dirs(step, services, &inputs, &context.cancel).await?;
+    let cache_dirs = cache_dirs(step, services, &inputs, context).await?;
     let (step, store) = (Arc::clone(step), services.snapshots.clone());
     let work = move |_: &CancelToken| {
         let mut builder = Builder {
@@ -112,7 +112,7 @@ async fn cache_dirs(
     step: &ExecStep,
     services: &Services,
     inputs: &[Snapshot],
-    cancel: &CancelToken,
+    context: &OpContext<BuildContext>,
 ) -> Result<CacheDirs, OpFailure> {
     let mut wanted: BTreeMap<CacheKey, (CacheSharing, Snapshot)> = BTreeMap::new();
     for mount in &step.mounts {
@@ -124,10 +124,11 @@ async fn cache_dirs(
         }
     }
     let mut dirs = CacheDirs::new();
+    let told = (&context.progress, &context.cancel);
     for (key, (sharing, seed)) in wanted {
         let pool = &services.cache_mounts;
         let dir = pool
-            .acquire(&key, sharing, seed.stack(), &services.blocking, cancel)
+            .acquire(&key, sharing, seed.stack(), &services.blocking, told)
             .await?;
         dirs.insert(key, dir);
     }

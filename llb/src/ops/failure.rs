@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use lamina_executor::CdiError;
 use lamina_executor::ExecError;
 use lamina_executor::ExitStatus;
 use lamina_fileops::FileOpError;
@@ -77,6 +78,9 @@ pub(crate) enum OpFailure {
     /// does.
     #[error("invalid user index: -1")]
     NoNames,
+    /// A device of the host cannot be had.
+    #[error(transparent)]
+    Device(#[from] CdiError),
     /// The client has no such secret, or cannot read it.
     #[error("secret {0}: not found")]
     NoSecret(String),
@@ -167,7 +171,10 @@ fn reason_text(reason: Option<&str>) -> String {
 fn status_text(status: &ExitStatus) -> String {
     match status {
         ExitStatus::OutOfMemory => "cannot allocate memory".to_owned(),
-        status => format!("exit code: {}", exit_code(*status)),
+        status => match status.signal_name() {
+            Some(name) => format!("exit code: {} (killed by {name})", exit_code(*status)),
+            None => format!("exit code: {}", exit_code(*status)),
+        },
     }
 }
 
@@ -266,6 +273,34 @@ impl From<CacheMountError> for OpFailure {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ends_are_told_apart() {
+        for (status, code, text) in [
+            (ExitStatus::Code(137), 137, "exit code: 137"),
+            (
+                ExitStatus::Signal(9),
+                137,
+                "exit code: 137 (killed by SIGKILL)",
+            ),
+            (
+                ExitStatus::Signal(11),
+                139,
+                "exit code: 139 (killed by SIGSEGV)",
+            ),
+            (ExitStatus::Signal(63), 191, "exit code: 191"),
+            (ExitStatus::OutOfMemory, 137, "cannot allocate memory"),
+        ] {
+            let failure = OpFailure::Process {
+                command: "/bin/x y".to_owned(),
+                status,
+                on_full_disk: false,
+            };
+            let words = format!("process \"/bin/x y\" did not complete successfully: {text}");
+            assert_eq!(failure.to_string(), words);
+            assert_eq!(failure.exit_code(), Some(code));
+        }
+    }
 
     #[test]
     fn copies_keep_the_words_of_their_cause_and_name_the_rest_to_the_log() {

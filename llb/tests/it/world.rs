@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use lamina_content::ContentStore;
+use lamina_executor::CdiDevices;
 use lamina_executor::Executor;
 use lamina_executor::ExecutorOptions;
 use lamina_executor::RuntimeKind;
@@ -110,6 +111,7 @@ impl World {
             program: PathBuf::from("/proc/self/exe"),
             dns: Default::default(),
             run_dir: folder("run"),
+            cgroup_parent: String::new(),
         });
         let sessions = SessionManager::default();
         let sources = Sources::new(SourceConfig {
@@ -124,6 +126,10 @@ impl World {
         let services = Services {
             sources,
             executor: executor.map_err(|error| error.to_string())?,
+            devices: CdiDevices {
+                dirs: vec![folder("cdi")],
+                auto_allowed: vec!["vendor.com/free".to_owned()],
+            },
             cache_mounts: CacheMounts::open(&folder("cache-mounts")).expect("opens"),
             snapshots: layers,
             room: Arc::new(NoRoom),
@@ -131,6 +137,7 @@ impl World {
             worker: WorkerInfo::default(),
             sessions,
             platforms: Box::new(|| vec![Platform::host()]),
+            emulator: |_| None,
             frontends,
         };
         let options = SolverOptions { slots: 4 };

@@ -57,8 +57,8 @@ const KEYS: &[(&str, &str, Seen)] = &[
     ),
     (
         "devices",
-        "[cdi]\nspecDirs = [\"/nowhere\"]",
-        Told("without effect here: cdi.specDirs"),
+        "[cdi]\nspecDirs = [\"/nowhere\"]\nautoAllowed = [\"vendor.com/gpu\"]",
+        Silent,
     ),
     (
         "networks of their own",

@@ -56,6 +56,11 @@ fn a_harness_config() {
     assert_eq!(config.worker.max_parallelism, Some(4));
     assert_eq!(config.worker.network_mode.as_deref(), Some("host"));
     assert_eq!(config.dns.nameservers, ["192.0.2.1"]);
+    let cdi = Cdi {
+        spec_dirs: vec!["/etc/cdi".into()],
+        ..Cdi::default()
+    };
+    assert_eq!(config.cdi, cdi);
     assert_eq!(config.unknown, [""; 0]);
     assert_eq!(
         config.without_effect,
@@ -63,7 +68,6 @@ fn a_harness_config() {
             "worker.oci.cniConfigPath",
             "provenanceEnvDir",
             "otel.socketPath",
-            "cdi.specDirs",
         ]
     );
 }
@@ -73,7 +77,6 @@ fn what_has_no_effect_is_told_unless_it_is_so_anyway() {
     let in_vain = |text: &str| parse(text).expect("valid").without_effect;
     for (text, told) in [
         ("proxyNetwork = true", "proxyNetwork"),
-        ("[cdi]\ndisabled = false", "cdi.disabled"),
         (
             "[system]\nmaxRegistryConcurrency = 1",
             "system.maxRegistryConcurrency",

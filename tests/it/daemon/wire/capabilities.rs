@@ -33,19 +33,7 @@ const MISSING_OF_LLB: &[(&str, &str)] = &[
     ("cache.azblob", REMOTE),
     ("cache.gha", REMOTE),
     ("cache.s3", REMOTE),
-    (
-        "exec.meta.cdi",
-        "devices of the host are not given to steps",
-    ),
-    (
-        "exec.meta.linux.resources",
-        "limits of single steps are not there yet",
-    ),
     ("exec.meta.network.proxy", "there is no recording proxy"),
-    (
-        "exec.meta.security.devices.v1",
-        "steps without a sandbox may use all devices, but find no more nodes in /dev",
-    ),
     ("exporter.image.attestations", ATTESTATIONS),
     ("source.git", GIT),
     ("source.git.bundle", GIT),
