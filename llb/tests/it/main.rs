@@ -13,6 +13,7 @@ mod lookups;
 mod policies;
 mod programs;
 mod reads;
+mod steps;
 mod wire;
 mod world;
 
@@ -63,6 +64,47 @@ const TESTS: &[Test] = &[
     Test::new("programs::end_when_dropped", programs::end_when_dropped),
     Test::new("reads::rows_of_the_wire", reads::rows_of_the_wire),
     Test::new("reads::rates", reads::rates),
+    Test::new(
+        "steps::mounts::are_what_the_op_says",
+        steps::are_what_the_op_says,
+    ),
+    Test::new(
+        "steps::mounts::that_cannot_be_are_refused",
+        steps::that_cannot_be_are_refused,
+    ),
+    Test::new(
+        "steps::caches::outlive_builds_and_stay_out_of_results",
+        steps::outlive_builds_and_stay_out_of_results,
+    ),
+    Test::new(
+        "steps::caches::are_shared_private_or_locked",
+        steps::are_shared_private_or_locked,
+    ),
+    Test::new(
+        "steps::caches::are_waited_for_in_sight",
+        steps::are_waited_for_in_sight,
+    ),
+    Test::new(
+        "steps::caches::begin_as_their_seed",
+        steps::begin_as_their_seed,
+    ),
+    Test::new(
+        "steps::clients::secrets_are_files_and_variables",
+        steps::secrets_are_files_and_variables,
+    ),
+    Test::new(
+        "steps::devices::are_given_by_name",
+        steps::are_given_by_name,
+    ),
+    Test::new("steps::limits::ends_are_judged", steps::ends_are_judged),
+    Test::new(
+        "steps::limits::keys_leave_out_what_does_not_count",
+        steps::keys_leave_out_what_does_not_count,
+    ),
+    Test::new(
+        "steps::limits::resources_are_metadata",
+        steps::resources_are_metadata,
+    ),
 ];
 
 fn main() {
