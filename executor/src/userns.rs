@@ -19,6 +19,7 @@
 //! stand-in that passes signals on and ends as the child ends.
 
 mod ids;
+mod obstacles;
 mod stand_in;
 
 use std::fs::File;
@@ -37,6 +38,9 @@ use rustix::process::Signal;
 use crate::sys;
 use crate::sys::Cloned;
 use ids::IdRange;
+
+pub use obstacles::Obstacle;
+pub use obstacles::obstacles;
 
 /// How ids are mapped, for messages and probes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -261,23 +265,7 @@ fn map_by(program: &str, child: Pid, own: u32, ranges: &[IdRange]) -> Result<(),
 
 /// Names the settings that keep ordinary users from making user namespaces.
 fn refusal_help(error: &io::Error) -> String {
-    let read = |name: &str| {
-        let path = format!("/proc/sys/{}", name.replace('.', "/"));
-        std::fs::read_to_string(path)
-            .unwrap_or_default()
-            .trim()
-            .to_owned()
-    };
-    let blocking = [
-        ("kernel.apparmor_restrict_unprivileged_userns", "1", "0"),
-        ("kernel.unprivileged_userns_clone", "0", "1"),
-        ("user.max_user_namespaces", "0", "10000"),
-    ];
-    let found: Vec<String> = blocking
-        .iter()
-        .filter(|(name, blocks, _)| read(name) == *blocks)
-        .map(|(name, _, allows)| format!("sysctl -w {name}={allows}"))
-        .collect();
+    let found = obstacles::forbidding_settings();
     if !found.is_empty() {
         return format!(" (an administrator can allow it: {})", found.join("; "));
     }

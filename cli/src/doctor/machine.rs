@@ -6,7 +6,10 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 use std::path::PathBuf;
 
-use lamina_daemon::places;
+use lamina_executor::ControlGroups;
+use lamina_executor::userns;
+use lamina_executor::userns::IdMapping;
+use lamina_executor::userns::Obstacle;
 use tempfile::TempDir;
 
 use super::Finding;
@@ -16,16 +19,20 @@ use crate::progress::human_bytes;
 /// Space below which a build of any size is likely to fail.
 const LITTLE_SPACE: u64 = 5 << 30;
 
+/// The row of subordinate ids.
+const IDS: &str = "subordinate ids";
+
 /// Where the kernel lists what runs programs of other machines.
 const BINFMT: &str = "/proc/sys/fs/binfmt_misc";
 
 /// Makes the checks that come before the namespaces.
 pub(super) fn outside() -> Vec<Finding> {
     let mut findings = vec![kernel()];
-    if places::is_rootless() {
-        findings.push(subordinate_ids());
+    findings.extend(rootlesskit());
+    if !rustix::process::geteuid().is_root() {
+        findings.extend(rootless());
     }
-    findings.extend([seccomp(), cgroups(), binfmt(), daemon()]);
+    findings.extend([seccomp(), cgroups(), devices(), binfmt(), daemon()]);
     findings
 }
 
@@ -41,35 +48,51 @@ fn text(name: &std::ffi::CStr) -> std::borrow::Cow<'_, str> {
     name.to_string_lossy()
 }
 
-/// Without them every file of an image would have to be this user's.
-fn subordinate_ids() -> Finding {
-    const WHAT: &str = "subordinate ids";
-    const FIX: &str = "install the package uidmap, and as root: usermod --add-subuids \
-                       100000-165535 --add-subgids 100000-165535 NAME";
-    let missing = ["newuidmap", "newgidmap"]
-        .into_iter()
-        .find(|name| program(name).is_none());
-    if let Some(name) = missing {
-        return Finding::missing(WHAT, format!("{name} is not installed"), FIX);
+/// Names what keeps an ordinary user from what root can do.
+fn rootless() -> Vec<Finding> {
+    let missing =
+        |obstacle: Obstacle| Finding::missing(obstacle.what, obstacle.found, obstacle.fix);
+    let mut findings: Vec<Finding> = userns::obstacles().into_iter().map(missing).collect();
+    if !findings.iter().any(|finding| finding.what == IDS) {
+        findings.push(Finding::ok(
+            IDS,
+            "newuidmap, newgidmap and ranges are there",
+        ));
     }
-    let files = ["/etc/subuid", "/etc/subgid"];
-    match files.into_iter().find(|file| !has_range(Path::new(file))) {
-        Some(file) => Finding::missing(WHAT, format!("{file} has no range for this user"), FIX),
-        None => Finding::ok(WHAT, "newuidmap, newgidmap and ranges are there"),
-    }
+    findings
 }
 
-/// Ranges are given to a user by name or by number.
-fn has_range(file: &Path) -> bool {
-    let id = rustix::process::getuid().as_raw().to_string();
-    let name = ["USER", "LOGNAME"]
-        .into_iter()
-        .find_map(|name| std::env::var(name).ok());
-    let ranges = fs::read_to_string(file).unwrap_or_default();
-    let owners = ranges.lines().filter_map(|line| line.split(':').next());
-    owners
-        .into_iter()
-        .any(|owner| owner == id || name.as_deref() == Some(owner))
+/// Inside RootlessKit the namespaces are there already, with its ids and its network.
+fn rootlesskit() -> Option<Finding> {
+    const WHAT: &str = "RootlessKit";
+    std::env::var_os("ROOTLESSKIT_STATE_DIR")?;
+    Some(match userns::mapping() {
+        IdMapping::Subordinate { uids, gids } => Finding::ok(
+            WHAT,
+            format!("its namespaces are used, with {uids} uids and {gids} gids"),
+        ),
+        IdMapping::Single => Finding::missing(
+            WHAT,
+            "it has a single id",
+            userns::more_ids_help("an image with other owners"),
+        ),
+        IdMapping::Root => Finding::ok(WHAT, "is announced, but this is the machine's root"),
+    })
+}
+
+/// What keeps steps from devices of the host, where control groups of version 1 do not.
+fn devices() -> Finding {
+    const WHAT: &str = "devices";
+    if Path::new("/sys/fs/cgroup/devices").is_dir() {
+        return Finding::ok(WHAT, "limited by control groups of version 1");
+    }
+    match lamina_executor::can_restrict_devices() {
+        Ok(()) => Finding::ok(WHAT, "limited by programs in control groups"),
+        Err(error) => Finding::ok(
+            WHAT,
+            format!("nodes that steps make do nothing: programs in control groups: {error}"),
+        ),
+    }
 }
 
 fn seccomp() -> Finding {
@@ -84,30 +107,37 @@ fn seccomp() -> Finding {
     }
 }
 
+/// Rows EXC-09, EXC-12: where the groups of steps go, and whether memory can be limited there.
 fn cgroups() -> Finding {
     const WHAT: &str = "cgroups";
-    const FIX: &str = "let systemd delegate them: loginctl enable-linger, or Delegate=yes";
-    if !Path::new("/sys/fs/cgroup/cgroup.controllers").exists() {
-        let text = "version 2 is not mounted; steps run without limits of their own";
-        return Finding::missing(WHAT, text, "boot with systemd.unified_cgroup_hierarchy=1");
-    }
-    let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
-    let own = own
-        .trim()
-        .strip_prefix("0::/")
-        .unwrap_or_default()
-        .to_owned();
-    let probe = Path::new("/sys/fs/cgroup")
-        .join(own)
-        .join(format!("lamina-{}", std::process::id()));
-    match fs::create_dir(&probe) {
-        Ok(()) => {
-            // An empty group goes at once; it is in nobody's way otherwise.
-            drop(fs::remove_dir(&probe));
-            Finding::ok(WHAT, "version 2, and groups can be made")
+    const FIX: &str = "let systemd delegate them: run builds in a service with Delegate=yes, such as \
+                       systemd-run --user --scope -p Delegate=yes, after loginctl enable-linger";
+    let here = ControlGroups::probe();
+    let versions = match here.versions {
+        (false, false) => {
+            let text = "none are mounted; steps run without limits, and want of memory is not told";
+            return Finding::missing(WHAT, text, "mount -t cgroup2 none /sys/fs/cgroup");
         }
-        Err(error) => Finding::missing(WHAT, format!("no group can be made: {error}"), FIX),
+        (true, false) => "version 1",
+        (false, true) => "version 2",
+        (true, true) => "versions 1 and 2",
+    };
+    if let Some(reason) = here.refused {
+        return Finding::missing(
+            WHAT,
+            format!("{versions}; no group can be made: {reason}"),
+            FIX,
+        );
     }
+    if here.unlimited.is_empty() {
+        return Finding::ok(WHAT, format!("{versions}, and groups can be made"));
+    }
+    let unlimited = here.unlimited.join(", ");
+    Finding::missing(
+        WHAT,
+        format!("{versions}, but steps cannot be limited in {unlimited}"),
+        FIX,
+    )
 }
 
 fn binfmt() -> Finding {
@@ -192,11 +222,4 @@ pub(super) fn state(root: &Path) -> Finding {
         return Finding::missing(WHAT, text, "free some space, for instance by lamina prune");
     }
     Finding::ok(WHAT, text)
-}
-
-fn program(name: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path)
-        .map(|dir| dir.join(name))
-        .find(|file| file.is_file())
 }

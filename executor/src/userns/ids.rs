@@ -12,10 +12,7 @@ pub(super) struct IdRange {
 /// Returns the subordinate user and group ids of `user`, if there are both and the programs that
 /// can map them.
 pub(super) fn subordinate(user: u32) -> Option<(Vec<IdRange>, Vec<IdRange>)> {
-    let name = nix::unistd::User::from_uid(user.into())
-        .ok()
-        .flatten()
-        .map(|entry| entry.name);
+    let name = name(user);
     let ranges = |path| {
         let text = std::fs::read_to_string(path).unwrap_or_default();
         parse(&text, user, name.as_deref())
@@ -26,13 +23,19 @@ pub(super) fn subordinate(user: u32) -> Option<(Vec<IdRange>, Vec<IdRange>)> {
     usable.then_some((uids, gids))
 }
 
+/// Returns the name of a user, if it has one.
+pub(super) fn name(user: u32) -> Option<String> {
+    let found = nix::unistd::User::from_uid(user.into()).ok().flatten();
+    found.map(|entry| entry.name)
+}
+
 fn installed(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path).any(|dir| Path::new(&dir).join(program).is_file())
 }
 
 /// Parses lines `name-or-uid:start:count`.
-fn parse(text: &str, user: u32, name: Option<&str>) -> Vec<IdRange> {
+pub(super) fn parse(text: &str, user: u32, name: Option<&str>) -> Vec<IdRange> {
     text.lines()
         .filter_map(|line| {
             let mut parts = line.trim().split(':');
