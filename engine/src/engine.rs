@@ -13,6 +13,7 @@ use lamina_llb::Services;
 use lamina_llb::SnapshotResults;
 use lamina_llb::SnapshotSolver;
 use lamina_llb::WorkerInfo;
+use lamina_network::Networks;
 use lamina_registry::RegistryClient;
 use lamina_session::SessionManager;
 use lamina_snapshotter::Chosen;
@@ -40,6 +41,7 @@ use crate::history::History;
 use crate::history::HistoryBlobs;
 use crate::limits;
 use crate::mounts;
+use crate::networks;
 use crate::options::plain_status;
 use crate::platforms::Platforms;
 use crate::state::State;
@@ -158,7 +160,8 @@ impl Inner {
         let history = History::new(Arc::clone(&stores.database), blobs, options.history.clone());
         let encode_error = options.encode_error.take();
         let mounts = mounts::choose(options.snapshotter, &stores.snapshots)?;
-        let worker = worker::describe(state.worker_id()?, &options, &mounts);
+        let networks = networks::start(&options.network, &state)?;
+        let worker = worker::describe(state.worker_id()?, &options, &mounts, &networks);
         let usage = Usage::new(kept, &options.gc);
         Ok(Self {
             solver: solver(&cache, results, options.max_parallelism),
@@ -173,7 +176,10 @@ impl Inner {
             step_log: options.step_log,
             encode_error: encode_error.unwrap_or_else(|| Arc::new(plain_status)),
             history: Arc::new(history),
-            services: Arc::new(services(options, &state, stores, worker, &mounts, &usage)?),
+            services: {
+                let running = (&mounts, networks);
+                Arc::new(services(options, &state, stores, worker, running, &usage)?)
+            },
             usage,
             mounts,
             _state: state,
@@ -208,12 +214,12 @@ fn services(
     state: &State,
     stores: Stores,
     worker: WorkerInfo,
-    mounts: &Chosen,
+    (mounts, networks): (&Chosen, Networks),
     usage: &Usage,
 ) -> Result<Services, OpenError> {
     let platforms = Platforms::new(&options.platforms, options.platforms_max_age);
     let blocking = Blocking::new(parallelism(0)).map_err(OpenError::Threads)?;
-    let executor = executor(&options, state, &stores, mounts, &blocking)?;
+    let executor = executor(&options, state, &stores, mounts, networks, &blocking)?;
     let sources = Sources::new(SourceConfig {
         layers: stores.snapshots.clone(),
         content: stores.content,
@@ -243,6 +249,7 @@ fn executor(
     state: &State,
     stores: &Stores,
     mounts: &Chosen,
+    networks: Networks,
     blocking: &Blocking,
 ) -> Result<Executor, OpenError> {
     Ok(Executor::start(ExecutorOptions {
@@ -254,6 +261,8 @@ fn executor(
         run_dir: state.run_dir.clone(),
         dns: options.dns.clone(),
         cgroup_parent: options.cgroup_parent.clone(),
+        max_processes: options.max_processes,
+        networks,
     })?)
 }
 

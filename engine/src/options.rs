@@ -7,16 +7,19 @@ use std::time::Duration;
 
 use lamina_executor::CdiDevices;
 use lamina_executor::DnsConfig;
+use lamina_executor::ProcessLimit;
 use lamina_executor::RuntimeKind;
 use lamina_llb::BuildError;
 use lamina_llb::Entitlements;
 use lamina_llb::Frontend;
+use lamina_network::NetworkOptions;
 use lamina_proto::rpc;
 use lamina_registry::RegistryConfig;
 use lamina_session::SessionManager;
 use lamina_types::Platform;
 
 use crate::StepLogLimits;
+use crate::networks;
 
 /// What makes the mounts that processes see.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -138,6 +141,11 @@ pub struct EngineOptions {
     pub devices: CdiDevices,
     /// The parent of the control groups of steps that name none; empty for the executor's own.
     pub cgroup_parent: String,
+    /// How many processes and threads a step may have.
+    pub max_processes: ProcessLimit,
+    /// Where steps are that ask for no network in particular (rows EXC-29, CFG-09). The state
+    /// directory is the engine's business.
+    pub network: NetworkOptions,
     /// Called once if another process has the state folder, before waiting for it.
     pub on_wait: Option<Box<dyn FnOnce() + Send>>,
 }
@@ -162,7 +170,7 @@ impl EngineOptions {
             labels: BTreeMap::new(),
             gc: GcOptions::default(),
             history: HistoryOptions::default(),
-            step_log: step_log_from_environment(),
+            step_log: StepLogLimits::default().or_environment(),
             encode_error: None,
             registries: RegistryConfig::default(),
             max_parallelism: 0,
@@ -172,17 +180,11 @@ impl EngineOptions {
                 auto_allowed: Vec::new(),
             },
             cgroup_parent: String::new(),
+            max_processes: ProcessLimit::default(),
+            network: networks::options_from_environment(),
             on_wait: None,
         }
     }
-}
-
-/// The variables that users of BuildKit set.
-fn step_log_from_environment() -> StepLogLimits {
-    let value = |name| std::env::var(name).ok();
-    let size = value("BUILDKIT_STEP_LOG_MAX_SIZE");
-    let speed = value("BUILDKIT_STEP_LOG_MAX_SPEED");
-    StepLogLimits::parse(size.as_deref(), speed.as_deref())
 }
 
 /// Returns the status of an error without its details; numbers are gRPC's.

@@ -15,6 +15,7 @@ mod devices;
 #[cfg(test)]
 mod layouts;
 mod parent;
+mod pids;
 mod report;
 mod settings;
 mod tree;
@@ -36,6 +37,7 @@ use rustix::fs::OFlags;
 pub(crate) use devices::Access;
 pub(crate) use devices::DeviceRule;
 pub(crate) use devices::NodeKind;
+pub use pids::ProcessLimit;
 pub use report::ControlGroups;
 pub(crate) use tree::Hierarchy;
 pub(crate) use tree::Version;
@@ -57,6 +59,8 @@ const NEEDED: [&str; 3] = ["devices", "memory", "pids"];
 #[derive(Debug, Default)]
 pub(crate) struct Cgroups {
     hierarchies: Vec<Hierarchy>,
+    /// How many processes a step may have.
+    max_processes: Option<u32>,
 }
 
 /// What groups a step wants.
@@ -84,6 +88,8 @@ pub(crate) struct StepCgroup {
     pub(crate) restricts_devices: bool,
     /// Controllers whose limits were asked for and cannot be had here.
     pub(crate) unmet: Vec<&'static str>,
+    /// The processes that the step may have, if its groups do not see to that.
+    pub(crate) unlimited_processes: Option<u32>,
 }
 
 #[derive(Debug)]
@@ -97,9 +103,10 @@ struct Group {
 
 impl Cgroups {
     /// Finds out what is mounted.
-    pub(crate) fn detect() -> Self {
+    pub(crate) fn detect(limit: ProcessLimit) -> Self {
         Self {
             hierarchies: hierarchies(),
+            max_processes: limit.number(),
         }
     }
 
@@ -112,6 +119,7 @@ impl Cgroups {
         let mut step = StepCgroup::default();
         step.unmet = all.iter().map(|setting| setting.controller).collect();
         step.unmet.dedup();
+        step.unlimited_processes = self.max_processes;
         let everywhere = request.everywhere || !request.parent.is_empty();
         for hierarchy in &self.hierarchies {
             let limits = wanted(request.resources, hierarchy, &self.hierarchies);
@@ -150,6 +158,8 @@ impl Cgroups {
                 group.dir.as_fd(),
                 request.devices,
             );
+        let remains = |limit: &u32| !pids::restrict(group.dir.as_fd(), *limit);
+        step.unlimited_processes = step.unlimited_processes.filter(remains);
         step.groups.push(group);
         Ok(())
     }

@@ -1,12 +1,17 @@
 //! The daemon's side: starts the runtime, and runs steps through it.
 
 mod link;
+pub(crate) mod network;
+mod reports;
 
 use std::net::IpAddr;
+use std::os::fd::AsFd as _;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use lamina_network::Networks;
+use lamina_network::StepNetwork;
 use lamina_snapshotter::Mounter;
 use lamina_snapshotter::SnapshotStore;
 use lamina_types::Blocking;
@@ -16,7 +21,6 @@ use lamina_types::CancelToken;
 use lamina_types::IoContext;
 use lamina_types::LogStream;
 use lamina_types::Progress;
-use tokio::io::Interest;
 use tokio::net::UnixStream;
 use tokio::net::unix::pipe::Receiver;
 use tokio::net::unix::pipe::Sender;
@@ -27,11 +31,14 @@ use tokio::task::JoinHandle;
 use crate::ExecError;
 use crate::ExitStatus;
 use crate::Finished;
+use crate::ProcessLimit;
 use crate::ProcessSpec;
 use crate::cgroup::Cgroups;
 use crate::channel;
 use crate::error::Doing;
+use crate::oci_version;
 use crate::plan;
+use crate::plan::Ends;
 use crate::plan::Engine;
 use crate::plan::Leftovers;
 use crate::sockets::Listening;
@@ -39,8 +46,11 @@ use crate::sockets::Served;
 use crate::sockets::SocketDir;
 use crate::streams::Streams;
 use crate::wire::Failure;
+use crate::wire::Order;
 use crate::wire::Report;
 use link::Link;
+use reports::receive;
+pub(crate) use reports::receive_with_descriptors;
 
 /// Which program makes the sandbox of a step.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,6 +92,10 @@ pub struct ExecutorOptions {
     pub dns: DnsConfig,
     /// The parent of the control groups of steps that name none; empty for ours (row CFG-06).
     pub cgroup_parent: String,
+    /// How many processes and threads each step may have.
+    pub max_processes: ProcessLimit,
+    /// Where steps are that ask for no network in particular (row EXC-29).
+    pub networks: Networks,
 }
 
 /// Starts and watches processes through a single-threaded child of our own program. Clones share
@@ -89,7 +103,7 @@ pub struct ExecutorOptions {
 #[derive(Clone)]
 pub struct Executor(Arc<Inner>);
 
-struct Inner {
+pub(crate) struct Inner {
     engine: Arc<Engine>,
     link: Arc<Link>,
     blocking: Blocking,
@@ -106,7 +120,10 @@ impl Executor {
     pub fn start(options: ExecutorOptions) -> Result<Self, ExecError> {
         let stage = options.run_dir.join("stage");
         std::fs::create_dir_all(&stage).at(stage.display())?;
-        let cgroups = Cgroups::detect();
+        if let RuntimeKind::Oci(program) = &options.runtime {
+            oci_version::check(program);
+        }
+        let cgroups = Cgroups::detect(options.max_processes);
         cgroups.sweep();
         Ok(Self(Arc::new(Inner {
             engine: Arc::new(Engine {
@@ -118,11 +135,26 @@ impl Executor {
                 runtime: options.runtime,
                 dns: options.dns,
                 cgroup_parent: options.cgroup_parent,
+                networks: options.networks,
             }),
             link: Arc::new(Link::start(options.program)?),
             blocking: options.blocking,
             busy: watch::Sender::new(0),
         })))
+    }
+
+    pub(crate) fn inner(&self) -> Arc<Inner> {
+        Arc::clone(&self.0)
+    }
+
+    pub(crate) fn engine(&self) -> &Engine {
+        &self.0.engine
+    }
+
+    /// Returns where steps are that ask for no network in particular.
+    #[must_use]
+    pub fn networks(&self) -> &Networks {
+        &self.0.engine.networks
     }
 
     /// Waits until nothing is left of any process, also of those that nobody waits for any more.
@@ -186,10 +218,7 @@ impl Executor {
             drop(busy);
             finished
         };
-        Ok(Process {
-            task: tokio::spawn(run),
-            _abandoned: abandoned,
-        })
+        Ok(Process::new(tokio::spawn(run), abandoned))
     }
 }
 
@@ -201,6 +230,16 @@ pub struct Process {
 }
 
 impl Process {
+    pub(crate) fn new(
+        task: JoinHandle<Result<Finished, ExecError>>,
+        abandoned: CancelOnDrop,
+    ) -> Self {
+        Self {
+            task,
+            _abandoned: abandoned,
+        }
+    }
+
     /// Waits for its end.
     ///
     /// # Errors
@@ -214,10 +253,10 @@ impl Process {
 }
 
 /// Counts a process as long as something is left of it.
-struct Busy(Arc<Inner>);
+pub(crate) struct Busy(Arc<Inner>);
 
 impl Busy {
-    fn new(inner: &Arc<Inner>) -> Self {
+    pub(crate) fn new(inner: &Arc<Inner>) -> Self {
         inner.busy.send_modify(|count| *count += 1);
         Self(Arc::clone(inner))
     }
@@ -238,6 +277,18 @@ struct Started {
 }
 
 impl Inner {
+    pub(crate) fn engine(&self) -> Arc<Engine> {
+        Arc::clone(&self.engine)
+    }
+
+    pub(crate) fn link(&self) -> Arc<Link> {
+        Arc::clone(&self.link)
+    }
+
+    pub(crate) fn blocking(&self) -> &Blocking {
+        &self.blocking
+    }
+
     async fn run(
         &self,
         spec: ProcessSpec,
@@ -246,7 +297,9 @@ impl Inner {
         cancel: &CancelToken,
     ) -> Result<Finished, ExecError> {
         let Streams { theirs, logged } = streams;
-        let started = self.start(spec, theirs, cancel).await?;
+        // Kept until the step is gone.
+        let network = self.join(&spec, progress, cancel).await?;
+        let started = self.start(spec, theirs, network.as_ref(), cancel).await?;
         started.warnings.iter().for_each(|text| progress.warn(text));
         let ended = CancelToken::new();
         let served = Served::start(started.sockets, &ended);
@@ -279,14 +332,16 @@ impl Inner {
         &self,
         spec: ProcessSpec,
         streams: [OwnedFd; 3],
+        network: Option<&StepNetwork>,
         cancel: &CancelToken,
     ) -> Result<Started, ExecError> {
         let (engine, link) = (Arc::clone(&self.engine), Arc::clone(&self.link));
+        let namespace = network::namespace(network)?;
         let work = move |_: &CancelToken| {
-            let planned = plan::plan(&engine, spec, streams)?;
+            let planned = plan::plan(&engine, spec, Ends::plain(streams), namespace)?;
             let (socket, theirs) = channel::pair().doing("make a socket")?;
             planned.send(&socket)?;
-            link.hand_over(&theirs)?;
+            link.hand_over(Order::Step, &[theirs.as_fd()])?;
             rustix::io::ioctl_fionbio(&socket, true).doing("make a socket")?;
             Ok(Started {
                 socket,
@@ -322,6 +377,8 @@ impl Inner {
             };
             let status = match report {
                 None => return Err(self.link.lost()),
+                // Only processes of containers tell these.
+                Some(Report::Born | Report::Terminal) => continue,
                 Some(Report::Failed(why)) => {
                     failure = Some(why);
                     continue;
@@ -336,7 +393,11 @@ impl Inner {
         }
     }
 
-    async fn clean(&self, leftovers: Leftovers, status: ExitStatus) -> Result<Finished, ExecError> {
+    pub(crate) async fn clean(
+        &self,
+        leftovers: Leftovers,
+        status: ExitStatus,
+    ) -> Result<Finished, ExecError> {
         // Not cancellable: it has to be done.
         let work = move |_: &CancelToken| leftovers.clean(status);
         self.blocking.run(&CancelToken::new(), work).await
@@ -344,7 +405,7 @@ impl Inner {
 }
 
 /// Stands for the end of a step that never ran; the result is not used.
-const FAILED: ExitStatus = ExitStatus::Code(255);
+pub(crate) const FAILED: ExitStatus = ExitStatus::Code(255);
 
 /// What OCI runtimes end with if they cannot start the program.
 const NOT_STARTED: ExitStatus = ExitStatus::Code(1);
@@ -358,25 +419,10 @@ impl Drop for Inner {
 /// A program that cannot be started is the step's own affair, and clients expect a code (row
 /// EXC-01); everything else is an error of ours.
 fn not_started(failure: Failure, progress: &Progress) -> Result<ExitStatus, ExecError> {
-    Err(match failure {
-        Failure::Start(text) => {
-            let text = format!("unable to start container process: {text}\n");
-            progress.log(LogStream::Stderr, text.as_bytes());
-            return Ok(NOT_STARTED);
-        }
-        Failure::Selector(selector) => ExecError::SelectorNotFound { selector },
-        Failure::NeedsMoreIds(text) => ExecError::NeedsMoreIds(text),
-        Failure::Sandbox(text) => ExecError::Sandbox(text),
-    })
-}
-
-/// Receives a report; `None` when the other side is gone.
-async fn receive(socket: &UnixStream) -> std::io::Result<Option<Report>> {
-    let read = || channel::receive(socket);
-    match socket.async_io(Interest::READABLE, read).await {
-        Ok(Some((text, _))) => Ok(Some(serde_json::from_slice(&text)?)),
-        Ok(None) => Ok(None),
-        Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => Ok(None),
-        Err(error) => Err(error),
+    let error = ExecError::from(failure);
+    if let ExecError::NotStarted(_) = error {
+        progress.log(LogStream::Stderr, format!("{error}\n").as_bytes());
+        return Ok(NOT_STARTED);
     }
+    Err(error)
 }

@@ -17,6 +17,10 @@
 //! runtime is the first process of a pid namespace that holds all steps, and ends when its socket
 //! to the daemon closes: however the daemon dies, the kernel then kills every step.
 //!
+//! A process that somebody talks to, with pipes or a terminal, is started by [`Executor::launch`];
+//! further ones join its sandbox by [`Executor::join`]. The runtime makes those in the pid
+//! namespace of the first, and they enter the rest by themselves.
+//!
 //! Mounts travel as descriptors ([`lamina_snapshotter::DetachedMount`]). They are attached in the
 //! step's own mount namespace at places that were opened inside the step's root, so no path of an
 //! image is ever walked on the host, and nothing is left mounted when the step has ended.
@@ -28,12 +32,14 @@
 mod cdi;
 mod cgroup;
 mod channel;
+mod containers;
 mod error;
 mod executor;
 mod files;
 mod host;
 mod in_root;
 mod layout;
+mod oci_version;
 mod output;
 mod plan;
 mod resources;
@@ -56,7 +62,15 @@ pub use cdi::CdiDevices;
 pub use cdi::CdiError;
 pub use cdi::CdiRequest;
 pub use cgroup::ControlGroups;
+pub use cgroup::ProcessLimit;
 pub use cgroup::can_restrict_devices;
+pub use containers::Launched;
+pub use containers::ProcessControl;
+pub use containers::ProcessInput;
+pub use containers::ProcessOutput;
+pub use containers::ProcessStreams;
+pub use containers::Sandbox;
+pub use containers::signal_number;
 pub use error::ExecError;
 pub use executor::DnsConfig;
 pub use executor::Executor;
@@ -71,6 +85,7 @@ pub use runtime::runtime_main;
 pub use sockets::OnConnect;
 pub use spec::ExitStatus;
 pub use spec::Finished;
+pub use spec::JoinSpec;
 pub use spec::MountKind;
 pub use spec::NetworkMode;
 pub use spec::ProcessSpec;

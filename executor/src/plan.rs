@@ -3,6 +3,7 @@
 
 mod environment;
 mod host;
+mod join;
 mod root;
 mod sources;
 
@@ -11,6 +12,7 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use lamina_network::Networks;
 use lamina_snapshotter::ActiveLayer;
 use lamina_snapshotter::Backing;
 use lamina_snapshotter::LayerStack;
@@ -33,6 +35,7 @@ use crate::cgroup::Request;
 use crate::cgroup::StepCgroup;
 use crate::error::Doing;
 use crate::files;
+use crate::files::Resolver;
 use crate::layout;
 use crate::sockets::Listening;
 use crate::sockets::SocketDir;
@@ -44,6 +47,8 @@ use crate::wire::Description;
 use crate::wire::Devices;
 use crate::wire::Identity;
 use crate::wire::OciRuntime;
+pub(crate) use join::Inside;
+pub(crate) use join::join;
 use sources::Sources;
 
 /// What all steps of an executor share.
@@ -57,7 +62,29 @@ pub(crate) struct Engine {
     pub(crate) dns: DnsConfig,
     /// The parent of the control groups of steps that name none.
     pub(crate) cgroup_parent: String,
+    pub(crate) networks: Networks,
     pub(crate) sockets: SocketDir,
+}
+
+/// The ends of its streams that a step gets.
+pub(crate) struct Ends {
+    /// Standard input, output and error; not used if it makes a terminal.
+    pub(crate) standard: [OwnedFd; 3],
+    /// Closed by the start of the program.
+    pub(crate) started: Option<OwnedFd>,
+    /// Whether it makes a terminal.
+    pub(crate) terminal: bool,
+}
+
+impl Ends {
+    /// Streams and nothing else.
+    pub(crate) fn plain(standard: [OwnedFd; 3]) -> Self {
+        Self {
+            standard,
+            started: None,
+            terminal: false,
+        }
+    }
 }
 
 /// A step that is ready to be started.
@@ -90,6 +117,17 @@ pub(crate) struct Shown {
 }
 
 impl Leftovers {
+    /// Returns what further processes of the sandbox need.
+    pub(crate) fn inside(&self, shares_network: bool) -> Result<Inside, ExecError> {
+        let groups = self.cgroup.directories();
+        let cgroups = groups.map(|dir| dir.try_clone_to_owned().doing(KEEP_OPEN));
+        Ok(Inside {
+            tree: self.root.tree(),
+            cgroups: cgroups.collect::<Result<_, _>>()?,
+            shares_network,
+        })
+    }
+
     /// Takes over what was written, removes the stubs and control groups, and says how the step ended.
     pub(crate) fn clean(self, status: ExitStatus) -> Result<Finished, ExecError> {
         let starved = status != ExitStatus::Code(0) && self.cgroup.ran_out_of_memory();
@@ -114,23 +152,24 @@ impl Leftovers {
     }
 }
 
-/// Prepares a step with these standard streams (input, output, error).
+/// Prepares a step with these streams, which is to enter the `network` namespace if there is one.
 ///
 /// # Errors
 /// Nothing of the step is left then but layers, which go with their last owner.
 pub(crate) fn plan(
     engine: &Engine,
     mut spec: ProcessSpec,
-    streams: [OwnedFd; 3],
+    ends: Ends,
+    network: Option<OwnedFd>,
 ) -> Result<Planned, ExecError> {
-    environment::check(&spec)?;
+    environment::check(&spec.args, &spec.env, &spec.cwd, &spec.ulimits)?;
     let mounts = std::mem::take(&mut spec.mounts);
     let (layer, root_is_scratch) = root_layer(engine, &mut spec)?;
     let who = identity(&layer, &mut spec)?;
     let cgroup = make_cgroup(engine, &spec)?;
     let devices = devices(spec.security == SecurityMode::Sandbox, &cgroup);
     let mut sources = Sources::new(engine, mounts.len(), devices == Devices::NoDev);
-    add_mounts(&mut sources, &spec, mounts, &engine.dns)?;
+    add_mounts(&mut sources, &spec, mounts, network.is_some())?;
     let stubs = root::make_places(&layer, &spec, &who, &sources)?;
     let root = engine.mounter.mount_active(&layer)?.fd;
     let mut description = describe(
@@ -143,7 +182,12 @@ pub(crate) fn plan(
         &sources,
     );
     description.oci_runtime = oci_runtime(engine, &cgroup);
-    let descriptors = gather(streams, root, &mut sources, &cgroup)?;
+    description.pid_max = cgroup.unlimited_processes;
+    description.terminal = ends.terminal;
+    description.tells_start = ends.started.is_some();
+    let given = (ends.standard, root, network);
+    let mut descriptors = gather(given, &mut sources, &cgroup, &mut description)?;
+    descriptors.extend(ends.started);
     Ok(Planned {
         warnings: warnings(&cgroup, &spec),
         descriptors: with_payload(description, descriptors, &sources.blobs)?,
@@ -170,12 +214,13 @@ fn add_mounts(
     sources: &mut Sources<'_>,
     spec: &ProcessSpec,
     mounts: Vec<StepMount>,
-    dns: &DnsConfig,
+    has_namespace: bool,
 ) -> Result<(), ExecError> {
+    let engine = sources.engine;
     let placed = layout::place(&spec.cwd, &mounts)?;
-    let shares_host_network = spec.network != NetworkMode::None;
     let hosts = files::hosts(hostname(spec), &spec.extra_hosts);
-    let resolv_conf = files::resolv_conf(dns, shares_host_network);
+    let resolver = resolver(engine, spec.network, has_namespace);
+    let resolv_conf = files::resolv_conf(&engine.dns, resolver);
     sources.add_files(&hosts, &resolv_conf, &placed);
     layout::in_order(mounts, placed).try_for_each(|(mount, place)| sources.add(mount, place))?;
     sources.add_devices(&spec.devices)?;
@@ -199,6 +244,17 @@ fn warnings(cgroup: &StepCgroup, spec: &ProcessSpec) -> Vec<String> {
         ));
     }
     all
+}
+
+/// Says how a step reaches name servers.
+fn resolver(engine: &Engine, mode: NetworkMode, has_namespace: bool) -> Resolver {
+    match (mode, has_namespace) {
+        (NetworkMode::None, _) => Resolver::Remote { forwarder: None },
+        (_, true) => Resolver::Remote {
+            forwarder: engine.networks.name_server(),
+        },
+        (_, false) => Resolver::Local,
+    }
 }
 
 fn root_layer(engine: &Engine, spec: &mut ProcessSpec) -> Result<(ActiveLayer, bool), ExecError> {
@@ -272,7 +328,8 @@ fn describe(
         hostname: hostname(spec).to_owned(),
         network: spec.network.into(),
         confined: spec.security == SecurityMode::Sandbox,
-        limits: environment::limits(spec),
+        limits: environment::limits(&spec.ulimits),
+        pid_max: None,
         root_readonly,
         stage: engine.stage.to_string_lossy().into_owned(),
         mounts: sources.mounts.clone(),
@@ -280,37 +337,40 @@ fn describe(
         descriptors: 0,
         first_cgroup: 0,
         oci_runtime: None,
+        terminal: false,
+        tells_start: false,
     }
 }
 
-/// Everything of the step in the order of [`Description::descriptors`], and where the control
-/// groups begin.
+const KEEP_OPEN: &str = "keep a control group open";
+
+/// Returns everything of the step in the order of [`Description::descriptors`], and notes there what
+/// is where.
 fn gather(
-    streams: [OwnedFd; 3],
-    root: OwnedFd,
+    (streams, root, network): ([OwnedFd; 3], OwnedFd, Option<OwnedFd>),
     sources: &mut Sources<'_>,
     cgroup: &StepCgroup,
-) -> Result<(Vec<OwnedFd>, usize), ExecError> {
-    let mut all: Vec<OwnedFd> = streams.into_iter().collect();
-    all.push(root);
+    description: &mut Description,
+) -> Result<Vec<OwnedFd>, ExecError> {
+    let mut all: Vec<OwnedFd> = streams.into_iter().chain([root]).collect();
     all.append(&mut sources.sent);
-    let first_cgroup = all.len();
-    for dir in cgroup.directories() {
-        all.push(
-            dir.try_clone_to_owned()
-                .doing("keep a control group open")?,
-        );
+    if let Some(network) = network {
+        description.network = wire::Network::Given { index: all.len() };
+        all.push(network);
     }
-    Ok((all, first_cgroup))
+    description.first_cgroup = all.len();
+    for dir in cgroup.directories() {
+        all.push(dir.try_clone_to_owned().doing(KEEP_OPEN)?);
+    }
+    Ok(all)
 }
 
 fn with_payload(
     mut description: Description,
-    (mut descriptors, first_cgroup): (Vec<OwnedFd>, usize),
+    mut descriptors: Vec<OwnedFd>,
     blobs: &Blobs,
 ) -> Result<Vec<OwnedFd>, ExecError> {
     description.descriptors = descriptors.len();
-    description.first_cgroup = first_cgroup;
     let payload = wire::write_payload(&description, blobs).doing("write the step's description")?;
     descriptors.insert(0, payload);
     Ok(descriptors)
@@ -319,7 +379,12 @@ fn with_payload(
 impl Planned {
     /// Sends everything to the step.
     pub(crate) fn send(&self, socket: impl AsFd) -> Result<(), ExecError> {
-        let borrowed: Vec<_> = self.descriptors.iter().map(AsFd::as_fd).collect();
-        crate::channel::send_descriptors(socket, &borrowed).doing("send the step's description")
+        send(socket, &self.descriptors)
     }
+}
+
+/// Sends descriptors to a step, the payload first.
+pub(crate) fn send(socket: impl AsFd, descriptors: &[OwnedFd]) -> Result<(), ExecError> {
+    let borrowed: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
+    crate::channel::send_descriptors(socket, &borrowed).doing("send the step's description")
 }

@@ -45,6 +45,8 @@ pub(crate) struct Description {
     pub(crate) confined: bool,
     /// Resource limits.
     pub(crate) limits: Vec<Limit>,
+    /// The numbers that its processes may have, unless control groups count them.
+    pub(crate) pid_max: Option<u32>,
     /// Whether the root is mounted read-only.
     pub(crate) root_readonly: bool,
     /// An empty host directory on which mounts are put for a moment.

@@ -107,6 +107,11 @@ pub(super) fn dress_root(
         sys::set_mount_attributes(root, MountAttrFlags::MOUNT_ATTR_NODEV, false).at("/")?;
     }
     let proc = new_mount("proc", &[], INERT).map_err(proc::explain)?;
+    if let Some(limit) = description.pid_max
+        && machine.in_user_namespace
+    {
+        proc::limit_numbers(&proc, limit);
+    }
     attach(&proc, system_place(root, "/proc")?).at("/proc")?;
     let dev = dev::mount(root, description.devices, machine, &|dest| {
         prepared.has(dest)

@@ -3,12 +3,16 @@
 //! They are opened relative to the descriptors of the mounts that we have just made, so that no
 //! image and no other step can put something else in their place.
 
+use std::fs::File;
 use std::io;
+use std::io::Write;
 use std::os::fd::OwnedFd;
 
 use lamina_types::IoContext;
 use lamina_types::RootedPath;
 use rustix::fs::FileType;
+use rustix::fs::Mode;
+use rustix::fs::OFlags;
 use rustix::io::Errno;
 use rustix::mount::MountAttrFlags;
 
@@ -71,6 +75,26 @@ pub(super) fn cover(proc: &OwnedFd, sys: Option<&OwnedFd>, dev: &OwnedFd) -> Res
         mask(sys, name, dev).at(format!("/sys/{name}"))?;
     }
     Ok(())
+}
+
+/// The least that the kernel takes as the end of the numbers of processes.
+const LEAST_PID_MAX: u32 = 301;
+
+/// Limits the numbers of processes in this pid namespace, and so the processes. Only where older
+/// kernels, which have one such setting for the whole machine, refuse: in a user namespace.
+pub(super) fn limit_numbers(proc: &OwnedFd, limit: u32) {
+    let flags = OFlags::WRONLY | OFlags::CLOEXEC;
+    let path = c"sys/kernel/pid_max";
+    let set = rustix::fs::openat(proc, path, flags, Mode::empty())
+        .map_err(io::Error::from)
+        .and_then(|file| {
+            let text = limit.max(LEAST_PID_MAX).to_string();
+            File::from(file).write_all(text.as_bytes())
+        });
+    if let Err(error) = set {
+        // Nothing listens here; the step runs as all did before.
+        tracing::debug!(%error, "the step may start any number of processes");
+    }
 }
 
 /// Opens a place below a mount of ours, `None` if the kernel has no such file.

@@ -10,6 +10,7 @@ use lamina_executor::Executor;
 use lamina_executor::ExecutorOptions;
 use lamina_executor::Finished;
 use lamina_executor::NetworkMode;
+use lamina_executor::ProcessLimit;
 use lamina_executor::ProcessSpec;
 use lamina_executor::Root;
 use lamina_executor::RuntimeKind;
@@ -29,6 +30,9 @@ use lamina_types::ProgressSink;
 use lamina_types::StepStatus;
 
 pub(crate) const BUSYBOX: &str = "/bin/busybox";
+
+/// What a step may have of processes; the least that a pid namespace can be limited to.
+pub(crate) const MAX_PROCESSES: u32 = 301;
 
 const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\napp:x:1000:1001:app:/home/app:/bin/sh\n";
 const GROUP: &str = "root:x:0:\napp:x:1001:\nwheel:x:10:root,app\n";
@@ -62,6 +66,7 @@ impl World {
             blocking,
             program: program.to_owned(),
             dns: Default::default(),
+            max_processes: ProcessLimit::At(MAX_PROCESSES),
             run_dir: state.join("run"),
             cgroup_parent: String::new(),
         })

@@ -104,10 +104,40 @@ user=$2 && shift 2
 exec setpriv --reuid "$user" --regid "$user" --clear-groups -- "$@"
 "#;
 
-#[test]
-fn a_user_with_subordinate_ids_runs_steps_with_any_owner() {
+/// What [`run`] puts its state folder in the place of.
+pub(crate) const STATE: &str = "STATE";
+
+/// Runs the test program as [`USER`], with subordinate ids or a single one; says why if it cannot.
+pub(crate) fn run(subordinate: bool, arguments: &[&str]) -> Option<(Option<i32>, String, String)> {
+    let (state, files) = (state(), crate::state_dir());
+    let path = state.path().display().to_string();
+    let in_place = |argument: &&str| match *argument {
+        STATE => path.clone(),
+        other => other.to_owned(),
+    };
+    let arguments: Vec<String> = arguments.iter().map(in_place).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let mut command = if subordinate {
+        with_subordinate_ids(state.path(), files.path(), &arguments)?
+    } else {
+        as_user(state.path(), &arguments)?
+    };
+    let (code, stdout, stderr) = output(&mut command);
+    if tells_a_lack(&stderr) {
+        return skip(&stderr);
+    }
+    Some((code, stdout, stderr))
+}
+
+/// Runs a script as a step of such a user's, and returns what it and the test program print.
+pub(crate) fn shell(subordinate: bool, script: &str) -> Option<(String, String)> {
+    let (_, stdout, stderr) = run(subordinate, &["as-user", STATE, script])?;
+    Some((stdout, stderr))
+}
+
+fn with_subordinate_ids(state: &Path, files: &Path, arguments: &[&str]) -> Option<Command> {
     if !nix::unistd::geteuid().is_root() {
-        return skip("not root, so cannot become another user").unwrap_or_default();
+        return skip("not root, so cannot become another user");
     }
     let tools = [
         "/usr/bin/newuidmap",
@@ -117,24 +147,25 @@ fn a_user_with_subordinate_ids_runs_steps_with_any_owner() {
         "/etc/subgid",
     ];
     if let Some(missing) = tools.iter().find(|tool| !Path::new(tool).exists()) {
-        return skip(missing).unwrap_or_default();
+        return skip(missing);
     }
-    let (state, files) = (state(), crate::state_dir());
-    let script = "id -u; touch /x && chown 5:6 /x && stat -c '%u %g' /x; su app -c id; cat \
-                  /proc/self/setgroups";
+    if let Some(reason) = crate::obstacle() {
+        return skip(reason);
+    }
     let mut command = Command::new("/usr/bin/unshare");
     command.args(["-m", "/bin/sh", "-c", WITH_SUBORDINATE_IDS, "sh"]);
-    command
-        .arg(files.path())
-        .arg(USER)
-        .arg(public_program(state.path()));
-    command
-        .args(["as-user", &state.path().display().to_string(), script])
-        .current_dir("/");
-    let (code, stdout, stderr) = output(&mut command);
-    if tells_a_lack(&stderr) {
-        return skip(&stderr).unwrap_or_default();
-    }
+    command.arg(files).arg(USER).arg(public_program(state));
+    command.args(arguments).current_dir("/");
+    Some(command)
+}
+
+#[test]
+fn a_user_with_subordinate_ids_runs_steps_with_any_owner() {
+    let script = "id -u; touch /x && chown 5:6 /x && stat -c '%u %g' /x; su app -c id; cat \
+                  /proc/self/setgroups";
+    let Some((code, stdout, stderr)) = run(true, &["as-user", STATE, script]) else {
+        return;
+    };
     let expected = "Subordinate { uids: 65537, gids: 65537 }\n0\n5 6\n\
                     uid=1000(app) gid=1001(app) groups=10(wheel),1001(app)\nallow\nCode(0)\n";
     assert_eq!((code, stdout.as_str()), (Some(0), expected), "{stderr}");

@@ -104,6 +104,7 @@ impl World {
         let blocking = Blocking::new(4).expect("threads");
         let mounter = KernelOverlay::probe(&layers).map_err(|error| error.to_string())?;
         let executor = Executor::start(ExecutorOptions {
+            max_processes: Default::default(),
             runtime: RuntimeKind::Builtin,
             mounter: Arc::new(mounter),
             store: layers.clone(),
