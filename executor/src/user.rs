@@ -12,11 +12,31 @@ use crate::wire::Identity;
 /// The highest id that a name-less user or group may have, as in Docker.
 const MAX_ID: u32 = i32::MAX as u32;
 
+/// Means "leave it as it is" to the kernel: such a user would stay root.
+const UNCHANGED: u32 = u32::MAX;
+
 /// Looks `user` up in the image's passwd and group files.
 ///
 /// Empty means root, whatever the files say. `uid:gid` needs no files and has no supplementary
 /// groups; neither has anything with an explicit group.
 pub(crate) fn look_up(tree: &Tree, user: &str) -> Result<Identity, ExecError> {
+    let found = find(tree, user)?;
+    check(found.uid, found.gid)?;
+    match found.groups.contains(&UNCHANGED) {
+        true => Err(ExecError::IdOutOfRange),
+        false => Ok(found),
+    }
+}
+
+/// Refuses an owner whom nothing can be given to.
+pub(crate) fn check(uid: u32, gid: u32) -> Result<(), ExecError> {
+    match uid == UNCHANGED || gid == UNCHANGED {
+        true => Err(ExecError::IdOutOfRange),
+        false => Ok(()),
+    }
+}
+
+fn find(tree: &Tree, user: &str) -> Result<Identity, ExecError> {
     if let Some((uid, gid)) = both_numeric(user) {
         return Ok(identity(uid, gid, Vec::new()));
     }

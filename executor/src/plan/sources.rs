@@ -21,6 +21,7 @@ use crate::layout::Placed;
 use crate::sandbox;
 use crate::sockets::Listening;
 use crate::stubs::Stub;
+use crate::user;
 use crate::wire::Blobs;
 use crate::wire::Mount;
 use crate::wire::Source;
@@ -84,6 +85,9 @@ impl<'a> Sources<'a> {
     }
 
     fn make(&mut self, kind: MountKind, index: usize) -> Result<(Stub, Mount), ExecError> {
+        if let MountKind::Secret { uid, gid, .. } | MountKind::Socket { uid, gid, .. } = &kind {
+            user::check(*uid, *gid)?;
+        }
         match kind {
             MountKind::View { stack, selector } => self.view(stack, selector),
             MountKind::Active { layer, selector } => {
