@@ -15,7 +15,35 @@ pub(crate) fn reset_signals() -> nix::Result<()> {
             unsafe { signal(number, SigHandler::SigDfl) }?;
         }
     }
+    reset_internal_signals();
     SigSet::empty().thread_set_mask()
+}
+
+/// The signals that the C library keeps for itself, and does not let anybody set. A process that it has
+/// spawned ignores them, and so would all that are started by it.
+const INTERNAL: std::ops::RangeInclusive<libc::c_long> = 32..=33;
+
+/// What the kernel takes for an action; the default one is all zeros.
+#[repr(C)]
+#[derive(Default)]
+struct KernelAction([libc::c_ulong; 4]);
+
+fn reset_internal_signals() {
+    let action = KernelAction::default();
+    for number in INTERNAL {
+        let old = std::ptr::null_mut::<KernelAction>();
+        // SAFETY: the kernel only reads `action`, which is as large as its own; the default
+        // disposition runs no code of ours. A refusal leaves the signal ignored.
+        unsafe {
+            libc::syscall(
+                libc::SYS_rt_sigaction,
+                number,
+                &action,
+                old,
+                size_of::<u64>(),
+            );
+        }
+    }
 }
 
 /// Ends this process as if `number` had killed it, so that whoever waits sees the same.
