@@ -11,6 +11,7 @@ use lamina_types::RootedPath;
 use rustix::fs::FileType;
 use rustix::fs::Mode;
 use rustix::fs::OFlags;
+use rustix::fs::PROC_SUPER_MAGIC;
 use rustix::io::Errno;
 use rustix::mount::FsMountFlags;
 use rustix::mount::FsOpenFlags;
@@ -135,10 +136,25 @@ pub(super) fn dress_root(
 
 fn put(root: &OwnedFd, mount: &PreparedMount) -> Result<(), Failure> {
     let place = open_or_make(root.as_fd(), &mount.dest, mount.is_dir).at(&mount.dest)?;
+    refuse_proc(&place, &mount.dest)?;
     let Some(content) = &mount.content else {
         return Ok(put_tmpfs(root, &place, mount).at(&mount.dest)?);
     };
     attach(content, place).at(&mount.dest)?;
+    Ok(())
+}
+
+/// Refuses a place that lies in `/proc` after all: a link of the image, or of a directory that another
+/// step is changing, leads there. What programs read and write in `/proc` must be the kernel's.
+fn refuse_proc(place: &OwnedFd, dest: &RootedPath) -> Result<(), Failure> {
+    let file_system = rustix::fs::fstatfs(place)
+        .map_err(io::Error::from)
+        .at(dest)?;
+    if file_system.f_type == PROC_SUPER_MAGIC {
+        return Err(Failure::Sandbox(format!(
+            "cannot mount at {dest}: the place is taken by the sandbox"
+        )));
+    }
     Ok(())
 }
 

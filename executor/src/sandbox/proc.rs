@@ -39,6 +39,9 @@ const MASKED: [&str; 9] = [
 /// Covered in `/sys`: firmware, and power measurements from which secrets can be guessed.
 const MASKED_IN_SYS: [&str; 2] = ["devices/virtual/powercap", "firmware"];
 
+/// What files are covered with: major and minor number of the null device.
+const NULL: (u32, u32) = (1, 3);
+
 /// Settings of the whole machine.
 const READ_ONLY: [&str; 5] = ["bus", "fs", "irq", "sys", "sysrq-trigger"];
 
@@ -122,9 +125,20 @@ fn mask(mount: &OwnedFd, name: &str, dev: &OwnedFd) -> io::Result<()> {
     let cover = if in_root::kind(&place)? == FileType::Directory {
         new_mount("tmpfs", &[], MountAttrFlags::MOUNT_ATTR_RDONLY)?
     } else {
-        clone_tree(in_root::open_without_links(dev, &RootedPath::new("null"))?)?
+        null(dev)?
     };
     attach(cover, place)
+}
+
+/// Makes a mount of `/dev/null`, and of nothing that the caller has put in its place.
+fn null(dev: &OwnedFd) -> io::Result<OwnedFd> {
+    let null = in_root::open_without_links(dev, &RootedPath::new("null"))?;
+    let stat = rustix::fs::fstat(&null)?;
+    let is_device = FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice;
+    if !is_device || stat.st_rdev != rustix::fs::makedev(NULL.0, NULL.1) {
+        return Err(io::Error::other("/dev/null is not the null device"));
+    }
+    clone_tree(null)
 }
 
 /// Explains why a new procfs is refused in a container whose own is partly covered.
