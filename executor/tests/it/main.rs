@@ -17,6 +17,7 @@ mod rootless;
 mod sockets;
 mod streams;
 mod stubs;
+mod view;
 
 use std::path::Path;
 
