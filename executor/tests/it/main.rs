@@ -10,6 +10,7 @@ mod host;
 mod inside;
 mod isolation;
 mod limits;
+mod many;
 mod mounts;
 mod nested;
 mod oci;

@@ -2,12 +2,16 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod held;
 
 use std::io::Read;
 use std::io::Write;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Instant;
 
+use held::Held;
+use lamina_executor::ExitStatus;
 use lamina_executor::RuntimeKind;
 use lamina_executor::userns;
 use lamina_executor::userns::IdMapping;
@@ -22,13 +26,17 @@ fn main() {
         ["measure", state, count] => measure(Path::new(state), count.parse().expect("a number")),
         ["shell", state, script] => shell(Path::new(state), XattrNamespace::Trusted, script),
         ["as-user", state, script] => {
-            let mapping = userns::enter().unwrap_or_else(|error| fail(&error.to_string()));
-            let xattrs = match mapping {
-                IdMapping::Root => XattrNamespace::Trusted,
-                _ => XattrNamespace::User,
-            };
-            say(&format!("{mapping:?}\n"));
+            let xattrs = become_user();
             shell(Path::new(state), xattrs, script);
+        }
+        ["many", state, at_once, in_a_row] => {
+            let world = world(Path::new(state), XattrNamespace::Trusted);
+            many(world, Path::new(state), number(at_once), number(in_a_row));
+        }
+        ["many-as-user", state, at_once, in_a_row] => {
+            let xattrs = become_user();
+            let world = world(Path::new(state), xattrs);
+            many(world, Path::new(state), number(at_once), number(in_a_row));
         }
         ["ask", socket, question] => ask(Path::new(socket), question),
         ["survive", state] => survive(Path::new(state)),
@@ -63,6 +71,52 @@ fn tokio() -> tokio::runtime::Runtime {
         .enable_all()
         .build()
         .expect("tokio starts")
+}
+
+fn number(text: &str) -> usize {
+    text.parse().expect("a number")
+}
+
+/// Enters the namespaces of an ordinary user, says which, and returns where its store keeps attributes.
+fn become_user() -> XattrNamespace {
+    let mapping = userns::enter().unwrap_or_else(|error| fail(&error.to_string()));
+    say(&format!("{mapping:?}\n"));
+    match mapping {
+        IdMapping::Root => XattrNamespace::Trusted,
+        _ => XattrNamespace::User,
+    }
+}
+
+/// Runs steps at once and then in a row, and compares what this process holds before and after.
+fn many(world: common::World, state: &Path, at_once: usize, in_a_row: usize) {
+    let world = Arc::new(world);
+    tokio().block_on(async {
+        // What is made once is there from now on.
+        step(Arc::clone(&world), 7).await;
+        world.executor.settled().await;
+        let before = Held::now(state);
+        let started = Instant::now();
+        let steps = (0..at_once).map(|number| step(Arc::clone(&world), number));
+        tokio::task::JoinSet::from_iter(steps).join_all().await;
+        say(&format!("{at_once} at once in {:?}\n", started.elapsed()));
+        world.executor.settled().await;
+        assert_eq!(Held::now(state), before, "at once");
+        let started = Instant::now();
+        for number in 0..in_a_row {
+            step(Arc::clone(&world), number).await;
+        }
+        say(&format!("{in_a_row} in a row in {:?}\n", started.elapsed()));
+        world.executor.settled().await;
+        assert_eq!(Held::now(state), before, "in a row");
+    });
+}
+
+/// Runs a step that ends with a code of its own.
+async fn step(world: Arc<common::World>, number: usize) {
+    let script = format!("exit {}", number % 256);
+    let (finished, ..) = world.run(world.shell(&script)).await;
+    let expected = ExitStatus::Code(i32::try_from(number % 256).expect("small"));
+    assert_eq!(finished.expect("runs").status, expected);
 }
 
 /// Asks a socket and prints the answer.
