@@ -6,6 +6,7 @@ use std::sync::Arc;
 use lamina_engine::Engine;
 use lamina_engine::EngineOptions;
 use lamina_engine::OpenError;
+use lamina_engine::StepLogLimits;
 use lamina_executor::RuntimeKind;
 use lamina_session::SessionManager;
 
@@ -55,6 +56,8 @@ fn options(settings: Settings, sessions: SessionManager, notes: &mut Vec<String>
     options.gc = settings.gc;
     options.dns = settings.dns;
     options.history = settings.history;
+    options.step_log = settings.step.log(StepLogLimits::default()).or_environment();
+    options.max_processes = settings.step.processes();
     options.registries = settings.registries;
     let root = settings.root;
     options.on_wait = Some(Box::new(move || tracing::warn!("{}", waiting(&root))));

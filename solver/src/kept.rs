@@ -10,7 +10,7 @@ use lamina_types::LogStream;
 use lamina_types::StepStatus;
 use lamina_types::Warning;
 
-/// Logs of one vertex that are kept: both streams at the limit that steps usually have.
+/// Logs of one vertex that are kept: what somebody who comes late may still look at.
 const LOG_BYTES: usize = 4 << 20;
 
 /// What a piece of a log costs beside its bytes, so that many small ones count too.

@@ -16,6 +16,9 @@
 //! keepDuration = "48h"       # or a number of seconds
 //! maxUsedSpace = "20GB"
 //!
+//! [step]                     # ours
+//! logMaxSize = "1GB"
+//!
 //! [registry."docker.io"]
 //! mirrors = ["localhost:5000"]
 //! ```
@@ -25,6 +28,7 @@
 mod read;
 mod section;
 mod size;
+mod step;
 mod time;
 
 use std::collections::BTreeMap;
@@ -36,6 +40,7 @@ use std::time::Duration;
 pub(crate) use read::parse;
 pub(crate) use section::ConfigError;
 pub(crate) use size::Size;
+pub(crate) use step::Step;
 pub use time::parse_duration;
 
 use lamina_types::IoContext as _;
@@ -52,6 +57,7 @@ pub(crate) struct Config {
     pub(crate) grpc: Grpc,
     pub(crate) worker: Worker,
     pub(crate) history: History,
+    pub(crate) step: Step,
     pub(crate) dns: Dns,
     pub(crate) cdi: Cdi,
     pub(crate) registries: BTreeMap<String, Registry>,

@@ -19,6 +19,7 @@ use super::Registry;
 use super::Worker;
 use super::section::Section;
 use super::size;
+use super::step;
 use super::time;
 
 /// Keys at the top that have no effect here (row CFG-13).
@@ -54,8 +55,8 @@ const HARMLESS: &[(&str, bool)] = &[
 
 /// Collects what is to be warned of.
 #[derive(Default)]
-struct Notes {
-    unknown: Vec<String>,
+pub(super) struct Notes {
+    pub(super) unknown: Vec<String>,
     /// With their values.
     without_effect: Vec<(String, Value)>,
 }
@@ -91,6 +92,7 @@ pub(crate) fn parse(text: &str) -> Result<Config, ConfigError> {
         worker: workers(top.section("worker")?, &mut notes)?,
         dns: dns(top.section("dns")?, &mut notes)?,
         history: history(top.section("history")?, &mut notes)?,
+        step: step::read(top.section("step")?, &mut notes)?,
         registries: registries(top.section("registry")?, &mut notes)?,
         frontends: frontends(top.section("frontend")?, &mut notes)?,
         cdi: cdi(top.section("cdi")?, &mut notes)?,

@@ -10,7 +10,10 @@ use std::time::SystemTime;
 /// Bytes of one stream that are kept aside once output is left out.
 const TAIL_BYTES: usize = 256 << 10;
 
-/// How much a step may write to each of its streams.
+/// More than a log that somebody reads, and less than what fills a disk.
+const DEFAULT_SIZE: u64 = 128 << 20;
+
+/// How much a step may write to each of its streams. By default 128 MiB, at any speed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StepLogLimits {
     /// Bytes in all; `None` = any number.
@@ -22,21 +25,28 @@ pub struct StepLogLimits {
 impl Default for StepLogLimits {
     fn default() -> Self {
         Self {
-            size: Some(2 << 20),
-            speed: Some(200 << 10),
+            size: Some(DEFAULT_SIZE),
+            speed: None,
         }
     }
 }
 
 impl StepLogLimits {
-    /// Returns the limits that the values of `BUILDKIT_STEP_LOG_MAX_SIZE` and
-    /// `BUILDKIT_STEP_LOG_MAX_SPEED` ask for: -1 is no limit, and what is no number changes nothing.
+    /// Returns these limits, or those that users of BuildKit ask for with the variables
+    /// `BUILDKIT_STEP_LOG_MAX_SIZE` and `BUILDKIT_STEP_LOG_MAX_SPEED` of the environment.
     #[must_use]
-    pub fn parse(size: Option<&str>, speed: Option<&str>) -> Self {
-        let default = Self::default();
+    pub fn or_environment(self) -> Self {
+        let value = |name| std::env::var(name).ok();
+        let size = value("BUILDKIT_STEP_LOG_MAX_SIZE");
+        let speed = value("BUILDKIT_STEP_LOG_MAX_SPEED");
+        self.or(size.as_deref(), speed.as_deref())
+    }
+
+    /// -1 is no limit, and what is no number changes nothing.
+    fn or(self, size: Option<&str>, speed: Option<&str>) -> Self {
         Self {
-            size: parse(size, default.size),
-            speed: parse(speed, default.speed),
+            size: parse(size, self.size),
+            speed: parse(speed, self.speed),
         }
     }
 
@@ -182,7 +192,7 @@ mod tests {
             ),
             ("no numbers", Some("x"), Some(""), default),
         ] {
-            assert_eq!(StepLogLimits::parse(size, speed), wanted, "{name}");
+            assert_eq!(default.or(size, speed), wanted, "{name}");
         }
     }
 
