@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::AsFd;
+use std::time::Duration;
 
 use lamina_types::CancelToken;
 use lamina_types::LogStream;
@@ -32,10 +33,23 @@ pub(crate) async fn follow(
         }
         match pipe.try_read(&mut buffer) {
             Ok(0) => return Ok(()),
-            Ok(length) => progress.log(stream, &buffer[..length]),
+            Ok(length) => {
+                progress.log(stream, &buffer[..length]);
+                caught_up(progress).await;
+            }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(error) => return Err(error),
         }
+    }
+}
+
+/// How long a step that writes too fast is left waiting before it is looked at again.
+const PAUSE: Duration = Duration::from_millis(1);
+
+/// Waits until what was told is being taken: meanwhile the pipe is full, and the step waits too.
+async fn caught_up(progress: &Progress) {
+    while progress.is_behind() {
+        tokio::time::sleep(PAUSE).await;
     }
 }
 

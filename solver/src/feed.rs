@@ -274,4 +274,9 @@ impl<C: Send + Sync> ProgressSink for FeedSink<C> {
     fn warn(&self, message: &str) {
         self.tell(Told::Warning(Warning::of(message)));
     }
+
+    fn is_behind(&self) -> bool {
+        let builds = self.feed.members();
+        builds.iter().any(|build| build.stream.is_behind())
+    }
 }

@@ -26,6 +26,7 @@
 //! that follows another waits for one that waits for nothing but a slot; a slot is taken when the
 //! inputs are there, and held only while the op runs.
 
+mod backlog;
 mod cache_graph;
 mod cell;
 mod commit;
@@ -50,6 +51,8 @@ mod step;
 mod store;
 mod stream;
 
+pub use backlog::Backlog;
+pub use backlog::EventSender;
 pub use cache_graph::GraphCache;
 pub use cache_graph::GraphError;
 pub use error::SolveError;

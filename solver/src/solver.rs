@@ -9,6 +9,7 @@ use lamina_types::CacheGraph;
 use lamina_types::Digest;
 use tokio::sync::mpsc::UnboundedSender;
 
+use crate::backlog::EventSender;
 use crate::cell::Cell;
 use crate::cell::Input;
 use crate::error::SolveError;
@@ -56,6 +57,12 @@ impl<V: Clone + Send + Sync + 'static, C: Send + Sync + 'static> Solver<V, C> {
     /// Begins a build: its vertices are shared with other builds where they are equal.
     #[must_use]
     pub fn job(&self, context: Arc<C>, events: UnboundedSender<Event>) -> Job<V, C> {
+        self.job_with(context, events.into())
+    }
+
+    /// The same for a watcher that may say how far behind it is.
+    #[must_use]
+    pub fn job_with(&self, context: Arc<C>, events: EventSender) -> Job<V, C> {
         let stream = Arc::new(Stream::new(events));
         Job {
             shared: Arc::clone(&self.0),

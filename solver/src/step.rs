@@ -112,4 +112,8 @@ impl ProgressSink for StepSink {
             warning: Warning::of(message),
         });
     }
+
+    fn is_behind(&self) -> bool {
+        self.stream.is_behind()
+    }
 }

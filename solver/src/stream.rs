@@ -15,19 +15,19 @@ use std::sync::PoisonError;
 use std::time::SystemTime;
 
 use lamina_types::Digest;
-use tokio::sync::mpsc::UnboundedSender;
 
+use crate::backlog::EventSender;
 use crate::events::Event;
 use crate::events::VertexEvent;
 
 /// Sends events to a build's watcher. A watcher that went away is no error.
 pub(crate) struct Stream {
-    events: UnboundedSender<Event>,
+    events: EventSender,
     seen: Mutex<HashMap<Digest, VertexEvent>>,
 }
 
 impl Stream {
-    pub(crate) fn new(events: UnboundedSender<Event>) -> Self {
+    pub(crate) fn new(events: EventSender) -> Self {
         Self {
             events,
             seen: Mutex::default(),
@@ -40,6 +40,11 @@ impl Stream {
             Event::Vertex(event) => self.send_vertex(event),
             other => self.pass(other),
         }
+    }
+
+    /// Says whether the watcher is far behind.
+    pub(crate) fn is_behind(&self) -> bool {
+        self.events.is_behind()
     }
 
     /// Shows a vertex without times, unless the build knows it already.
@@ -95,7 +100,7 @@ impl Stream {
     }
 
     fn pass(&self, event: Event) {
-        drop(self.events.send(event));
+        self.events.send(event);
     }
 
     fn seen(&self) -> MutexGuard<'_, HashMap<Digest, VertexEvent>> {

@@ -36,6 +36,10 @@ pub trait ProgressSink: Send + Sync {
     fn status(&self, status: StepStatus);
     /// Takes a warning for the user.
     fn warn(&self, message: &str);
+    /// Says whether so much was told and not taken yet that whoever tells had better wait, if it can.
+    fn is_behind(&self) -> bool {
+        false
+    }
 }
 
 /// A shared handle on a [`ProgressSink`]; the default one drops everything.
@@ -60,6 +64,12 @@ impl Progress {
         if let Some(sink) = &self.0 {
             sink.status(status);
         }
+    }
+
+    /// Says whether so much was told and not taken yet that whoever tells had better wait, if it can.
+    #[must_use]
+    pub fn is_behind(&self) -> bool {
+        self.0.as_ref().is_some_and(|sink| sink.is_behind())
     }
 
     /// Passes on a warning.

@@ -18,7 +18,9 @@ use lamina_llb::ResultRefs;
 use lamina_proto::pb;
 use lamina_proto::rpc;
 use lamina_snapshotter::LayerStack;
+use lamina_solver::Backlog;
 use lamina_solver::Event;
+use lamina_solver::EventSender;
 use lamina_types::CancelToken;
 use lamina_types::Digest;
 use lamina_types::panic_text;
@@ -85,7 +87,10 @@ impl Engine {
         let _gate = self.0.usage.build_begins().await;
         let (events, receiver) = unbounded_channel();
         let path = self.0.history.blobs().temporary();
+        let backlog = Arc::new(Backlog::default());
+        let events = EventSender::counted(events, Arc::clone(&backlog));
         let (recorder, log) = Recorder::new(&path, self.0.step_log, receiver, watcher);
+        let recorder = recorder.counting(backlog);
         let registration = self.0.builds.register(&id, log);
         let registration = registration.map_err(|error| BuildError::new(error.to_string()))?;
         if is_recorded {
@@ -138,7 +143,7 @@ impl Engine {
     async fn work(
         &self,
         request: BuildRequest,
-        events: UnboundedSender<Event>,
+        events: EventSender,
         cancel: CancelToken,
     ) -> Result<(BuildOutcome, ExportResponses), BuildError> {
         let worked = AssertUnwindSafe(self.work_unguarded(request, events, cancel));
@@ -149,12 +154,11 @@ impl Engine {
     async fn work_unguarded(
         &self,
         mut request: BuildRequest,
-        events: UnboundedSender<Event>,
+        events: EventSender,
         cancel: CancelToken,
     ) -> Result<(BuildOutcome, ExportResponses), BuildError> {
         if let Some(notice) = mounts::notice(&self.0.mounts).filter(|_| !request.internal) {
-            // Nobody who listens is nobody to tell.
-            events.send(Event::Vertex(notice)).ok();
+            events.send(Event::Vertex(notice));
         }
         request.entitlements = self.grant(request.entitlements)?;
         export::inject_epoch(&mut request);
@@ -190,7 +194,7 @@ impl Engine {
     async fn start(
         &self,
         request: &BuildRequest,
-        events: UnboundedSender<Event>,
+        events: EventSender,
         context: &ExportContext,
     ) -> Result<Build, BuildError> {
         let options = BuildOptions {

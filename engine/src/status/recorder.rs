@@ -2,9 +2,11 @@
 
 use std::collections::HashMap;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 use std::time::SystemTime;
 
+use lamina_solver::Backlog;
 use lamina_solver::Event;
 use lamina_solver::VertexEvent;
 use lamina_types::Digest;
@@ -43,6 +45,8 @@ pub(crate) struct Recorder {
     summary: Summary,
     streams: HashMap<(Digest, bool), LimitedStream>,
     last_message: Option<Instant>,
+    /// Told of what is taken.
+    backlog: Arc<Backlog>,
 }
 
 impl Recorder {
@@ -63,8 +67,14 @@ impl Recorder {
             summary: Summary::default(),
             streams: HashMap::new(),
             last_message: None,
+            backlog: Arc::default(),
         };
         (recorder, log)
+    }
+
+    /// Notes in `backlog` what is taken of logs.
+    pub(crate) fn counting(self, backlog: Arc<Backlog>) -> Self {
+        Self { backlog, ..self }
     }
 
     /// Records until `end` resolves and everything that was told before is written; then closes the
@@ -168,6 +178,7 @@ impl Recorder {
     }
 
     fn take_log(&mut self, vertex: Digest, stream: LogStream, data: Vec<u8>, time: SystemTime) {
+        self.backlog.take(data.len());
         let since = self.summary.started(&vertex).unwrap_or(time);
         let limits = self.limits;
         let limited = self

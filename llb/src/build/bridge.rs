@@ -190,7 +190,7 @@ impl Bridge for FrontendBridge {
     fn warn(&self, vertex: Digest, warning: Warning) {
         let warning = warning.into_event();
         // Nobody listens any more when the build has ended.
-        drop(self.build.0.events.send(Event::Warning { vertex, warning }));
+        self.build.0.events.send(Event::Warning { vertex, warning });
     }
 
     fn options(&self) -> &BTreeMap<String, String> {

@@ -17,13 +17,12 @@ use std::sync::OnceLock;
 use lamina_proto::pb;
 use lamina_proto::sourcepolicy::Policy;
 use lamina_session::Session;
-use lamina_solver::Event;
+use lamina_solver::EventSender;
 use lamina_solver::Job;
 use lamina_solver::Solver;
 use lamina_solver::StepHandle;
 use lamina_types::CancelToken;
 use lamina_types::Digest;
-use tokio::sync::mpsc::UnboundedSender;
 
 use crate::BuildError;
 use crate::Entitlements;
@@ -46,7 +45,7 @@ pub struct BuildOptions {
     /// What steps may ask of the host.
     pub entitlements: Entitlements,
     /// Where progress goes.
-    pub events: UnboundedSender<Event>,
+    pub events: EventSender,
     /// Ends the build.
     pub cancel: CancelToken,
 }
@@ -63,7 +62,7 @@ struct Inner {
     job: Job<Snapshot, BuildContext>,
     context: Arc<BuildContext>,
     entitlements: Entitlements,
-    events: UnboundedSender<Event>,
+    events: EventSender,
     cancel: CancelToken,
     /// Set once, before anything is loaded.
     policies: OnceLock<Arc<[Policy]>>,
@@ -82,7 +81,7 @@ impl Build {
         });
         let inner = Arc::new(Inner {
             services: Arc::clone(services),
-            job: solver.job(Arc::clone(&context), options.events.clone()),
+            job: solver.job_with(Arc::clone(&context), options.events.clone()),
             context,
             entitlements: options.entitlements,
             events: options.events,

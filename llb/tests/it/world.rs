@@ -155,7 +155,7 @@ impl World {
         let options = BuildOptions {
             session,
             entitlements: Entitlements::default(),
-            events,
+            events: events.into(),
             cancel: CancelToken::new(),
         };
         (Build::start(&self.services, &self.solver, options), watcher)
