@@ -13,6 +13,9 @@ use lamina_types::Stat;
 use crate::common::World;
 use crate::fixture;
 
+/// Makes something of /etc.
+type Fill = Box<dyn Fn(&WriteDir)>;
+
 fn etc(layer: &ActiveLayer) -> WriteDir {
     let root = layer.writer().root().expect("root");
     root.remove(b"etc").expect("gone");
@@ -45,7 +48,7 @@ async fn user_files_that_are_none_are_refused() {
         let file = etc.create_file(b"passwd", 0o644).expect("made");
         file.set_len(1 << 40).expect("grown");
     };
-    let cases: [(&str, Box<dyn Fn(&WriteDir)>, &str); 6] = [
+    let cases: [(&str, Fill, &str); 6] = [
         ("a pipe", Box::new(node(FileKind::Fifo)), "/etc/passwd"),
         ("a socket", Box::new(node(FileKind::Socket)), "/etc/passwd"),
         (
