@@ -4,6 +4,7 @@
 //! daemon-bench [CASE..] -- ADDRESS [PEER]    reads, graph, rebuild, upload
 //! daemon-bench copies DIR ADDRESS [PEER]     file operations, with the files of the client below DIR
 //! daemon-bench large DIR ADDRESS [PEER]      of these, copies of large files
+//! daemon-bench steps BASE ADDRESS [PEER]     steps on the root file system in BASE
 //! daemon-bench start PROGRAM DIR             starts PROGRAM with state folders below DIR
 //! ```
 //! Addresses are those of daemons that speak BuildKit's API; each figure of the second is printed
@@ -15,6 +16,7 @@ mod fill;
 mod graph;
 mod reads;
 mod start;
+mod steps;
 mod subject;
 mod table;
 mod upload;
@@ -37,6 +39,9 @@ async fn main() -> Outcome<()> {
         }
         ["large", dir, addresses @ ..] => {
             copies::large(&connect(addresses).await?, Path::new(dir)).await
+        }
+        ["steps", base, addresses @ ..] => {
+            steps::steps(&connect(addresses).await?, Path::new(base)).await
         }
         words => compare(words).await,
     }
