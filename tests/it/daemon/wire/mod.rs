@@ -8,6 +8,7 @@
 //! shown      an answer of ours in the same form
 //! ```
 
+mod attacks;
 mod bridge;
 mod capabilities;
 mod compare;
