@@ -6,6 +6,7 @@
 )]
 
 mod architecture;
+mod attacks;
 mod bad_inputs;
 mod daemon;
 mod debian;
