@@ -5,6 +5,7 @@
     reason = "scores, seeds and reasons of skipped tests are for the log"
 )]
 
+mod advisories;
 mod architecture;
 mod attacks;
 mod bad_inputs;

@@ -18,6 +18,7 @@ fn unpacked(entries: &[&str]) -> Result<Vec<String>, ContentError> {
     Ok(paths(&LayerStack::new([layer])))
 }
 
+/// Whoever unpacks (CVE-2020-10696, CVE-2026-28406, GHSA-6rxq-q92g-4rmf, CVE-2026-42574).
 #[test]
 fn names_stay_inside() {
     for (entries, wanted) in [

@@ -45,6 +45,7 @@ refused! {
     bad_stage_name: "FROM x AS 0" => "invalid name for build stage: \"0\", name can't start with a number or contain symbols";
 }
 
+/// None of their options reaches mount(2) as text (CVE-2024-9407, GHSA-fhqq-8f65-5xfc).
 #[test]
 fn mounts_are_read_after_expansion() {
     let mut expand = |word: &str| Ok(word.replace("$T", "cache"));
@@ -73,6 +74,10 @@ fn mounts_are_read_after_expansion() {
         (
             "type=bind,uid=1,target=/c",
             Err("uid not allowed for \"bind\" type mounts"),
+        ),
+        (
+            "type=bind,target=/c,bind-propagation=shared",
+            Err("unexpected key 'bind-propagation' in 'bind-propagation=shared'"),
         ),
         (
             "tagret=/c",

@@ -1,4 +1,5 @@
-//! Clients that send nonsense: nobody else notices.
+//! Clients that send nonsense: nobody else notices (CVE-2024-23650 and GHSA-9p26-698r-w4hx, CVE-2026-15792
+//! and GHSA-qx3x-mv6r-52p6).
 
 use bytes::Buf as _;
 use bytes::BufMut as _;

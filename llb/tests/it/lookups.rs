@@ -71,6 +71,7 @@ pub(crate) fn of_what_no_build_can_use_are_refused() -> Outcome {
     })
 }
 
+/// Not in errors and not in names (CVE-2023-26054, GHSA-gc89-7gcr-jxqc).
 pub(crate) fn show_no_credentials() -> Outcome {
     world::with(BTreeMap::new(), |world| async move {
         let url = "http://user:secret@127.0.0.1:1/a";

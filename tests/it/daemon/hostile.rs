@@ -157,6 +157,7 @@ fn breaches() -> Vec<(&'static str, Vec<Packet>, &'static str)> {
     ]
 }
 
+/// They put nothing elsewhere (GHSA-49p4-px3h-rq49).
 #[test]
 fn directories_that_break_the_protocol() {
     let mut daemon = daemon_of_root!();
