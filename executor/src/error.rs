@@ -8,6 +8,8 @@ use lamina_types::BlockingError;
 use lamina_types::Cancelled;
 use lamina_types::PathError;
 
+use crate::wire::Failure;
+
 /// Why a step did not run to its end. That it ran and failed is an
 /// [`ExitStatus`](crate::ExitStatus), not an error.
 #[derive(Debug, thiserror::Error)]
@@ -54,6 +56,12 @@ pub enum ExecError {
     /// A string that the kernel could not take.
     #[error("{0} contains a NUL byte")]
     NulByte(&'static str),
+    /// The program of a process that somebody talks to is not there or not executable (row EXE-20).
+    #[error("unable to start container process: {0}")]
+    NotStarted(String),
+    /// OCI runtimes hide where their processes are.
+    #[error("further processes in a container need the built-in runtime")]
+    NotJoinable,
     /// The step needs owners that this user's single id cannot stand for.
     #[error("{0}")]
     NeedsMoreIds(String),
@@ -94,6 +102,17 @@ impl From<BlockingError> for ExecError {
         match error {
             BlockingError::Cancelled(cancelled) => Self::Cancelled(cancelled),
             other => Self::Blocking(other),
+        }
+    }
+}
+
+impl From<Failure> for ExecError {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Start(text) => Self::NotStarted(text),
+            Failure::Selector(selector) => Self::SelectorNotFound { selector },
+            Failure::NeedsMoreIds(text) => Self::NeedsMoreIds(text),
+            Failure::Sandbox(text) => Self::Sandbox(text),
         }
     }
 }

@@ -11,6 +11,7 @@ use rustix::event::PollFd;
 use rustix::event::PollFlags;
 use rustix::fs::Mode;
 use rustix::fs::OFlags;
+use rustix::process::PidfdFlags;
 use rustix::process::Signal;
 use rustix::process::WaitId;
 use rustix::process::WaitIdOptions;
@@ -20,7 +21,12 @@ use crate::sandbox;
 use crate::sandbox::Machine;
 use crate::sys;
 use crate::sys::Cloned;
+use crate::wire::Failure;
+use crate::wire::Order;
 use crate::wire::Report;
+
+/// Stands for the end of what never began.
+const NOT_STARTED: i32 = 255;
 
 /// Entry point of the runtime, which [`Executor::start`](crate::Executor::start) starts from this
 /// same program. To be called first thing in `main`, before any thread is started, when the first
@@ -97,6 +103,7 @@ struct Running {
 
 fn serve_steps(control: &OwnedFd) -> io::Result<()> {
     let machine = Machine::probe();
+    let own = own_process()?;
     let mut steps: Vec<Running> = Vec::new();
     loop {
         let events = wait(control, &steps)?;
@@ -112,10 +119,9 @@ fn serve_steps(control: &OwnedFd) -> io::Result<()> {
         if *for_control {
             match channel::receive(control)? {
                 None => return Ok(()),
-                Some((_, sockets)) => {
-                    for socket in sockets {
-                        steps.push(start(socket, &machine)?);
-                    }
+                Some((word, descriptors)) => {
+                    let order = Order::parse(&word).ok_or(io::ErrorKind::InvalidData)?;
+                    steps.extend(start(order, descriptors, &own, &machine)?);
                 }
             }
         }
@@ -152,15 +158,77 @@ fn pairs(events: &[bool]) -> impl Iterator<Item = (bool, bool)> {
         .map(|[ended, given_up]| (*ended, *given_up))
 }
 
-fn start(socket: OwnedFd, machine: &Machine) -> io::Result<Running> {
-    match sys::clone_into_pid_namespace()? {
-        Cloned::Child => sandbox::enter(socket, machine),
-        Cloned::Parent { pidfd, .. } => Ok(Running {
-            pidfd,
-            socket,
-            killed: false,
-        }),
+/// Returns this process, whose pid namespace new ones are made in.
+fn own_process() -> io::Result<OwnedFd> {
+    let own = rustix::process::getpid();
+    Ok(rustix::process::pidfd_open(own, PidfdFlags::empty())?)
+}
+
+/// Starts what was ordered; none if the container that it is to join has ended.
+fn start(
+    order: Order,
+    descriptors: Vec<OwnedFd>,
+    own: &OwnedFd,
+    machine: &Machine,
+) -> io::Result<Option<Running>> {
+    let mut descriptors = descriptors.into_iter();
+    let socket = descriptors.next().ok_or(io::ErrorKind::InvalidData)?;
+    let cloned = match order {
+        Order::Step | Order::Container => sys::clone_into_pid_namespace()?,
+        Order::Join => {
+            let container = descriptors.next().ok_or(io::ErrorKind::InvalidData)?;
+            match fork_into(&container, own)? {
+                Ok(cloned) => cloned,
+                Err(error) => {
+                    refuse(&socket, &error);
+                    return Ok(None);
+                }
+            }
+        }
+    };
+    let pidfd = match cloned {
+        Cloned::Child => sandbox::enter(socket, order, machine),
+        Cloned::Parent { pidfd, .. } => pidfd,
+    };
+    if order != Order::Step {
+        // The daemon may have given it up.
+        drop(tell(&socket, &Report::Born, &[pidfd.as_fd()]));
     }
+    Ok(Some(Running {
+        pidfd,
+        socket,
+        killed: false,
+    }))
+}
+
+/// Forks a child into the pid namespace of `container`. The inner error is the container's: that it
+/// has ended. Any other leaves this process in the wrong namespace, which ends it.
+fn fork_into(container: &OwnedFd, own: &OwnedFd) -> io::Result<io::Result<Cloned>> {
+    if let Err(error) = nix::sched::setns(container, CloneFlags::CLONE_NEWPID) {
+        return Ok(Err(error.into()));
+    }
+    let cloned = sys::fork();
+    if matches!(cloned, Ok(Cloned::Child)) {
+        return Ok(cloned);
+    }
+    nix::sched::setns(own, CloneFlags::CLONE_NEWPID)?;
+    Ok(cloned)
+}
+
+/// Tells that nothing was started, as a process would that fails at once.
+fn refuse(socket: &OwnedFd, error: &io::Error) {
+    // The daemon has sent the description already. Closing the socket with that in it would make the
+    // kernel drop what is told here.
+    rustix::io::ioctl_fionbio(socket, true).ok();
+    while let Ok(Some(_)) = channel::receive(socket) {}
+    let failure = Failure::Sandbox(format!("the container has ended: {error}"));
+    // The daemon may have given it up.
+    drop(tell(socket, &Report::Failed(failure), &[]));
+    drop(tell(socket, &Report::Exited(NOT_STARTED), &[]));
+}
+
+fn tell(socket: &OwnedFd, report: &Report, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
+    channel::send(socket, &serde_json::to_vec(report)?, descriptors)
 }
 
 /// Collects a step that has ended and tells the daemon. Returns whether it had.
@@ -175,9 +243,7 @@ fn reap(step: &Running) -> bool {
         (Some(code), _) => Report::Exited(code),
         (None, signal) => Report::Signaled(signal.unwrap_or(0)),
     };
-    if let Ok(text) = serde_json::to_vec(&report) {
-        // The daemon may have given the step up.
-        drop(channel::send(&step.socket, &text, &[]));
-    }
+    // The daemon may have given the step up.
+    drop(tell(&step.socket, &report, &[]));
     true
 }

@@ -49,6 +49,24 @@ pub struct ProcessSpec {
     pub mounts: Vec<StepMount>,
 }
 
+/// A further process in the sandbox of another, whose mounts, network and host name it shares.
+#[derive(Clone, Debug)]
+pub struct JoinSpec {
+    /// As [`ProcessSpec::args`].
+    pub args: Vec<String>,
+    /// As [`ProcessSpec::env`].
+    pub env: Vec<String>,
+    /// As [`ProcessSpec::cwd`].
+    pub cwd: String,
+    /// As [`ProcessSpec::user`], looked up as the root is now.
+    pub user: String,
+    /// How much this process may do. What the sandbox hides or forbids as a whole is decided by
+    /// its first one.
+    pub security: SecurityMode,
+    /// As [`ProcessSpec::ulimits`].
+    pub ulimits: Vec<Ulimit>,
+}
+
 /// One resource limit (row EXC-08).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ulimit {

@@ -1,11 +1,15 @@
 //! What daemon, runtime and step tell each other.
 //!
 //! ```text
-//! control socket   daemon -> runtime   "a step": one descriptor, the runtime's end of a step socket
+//! control socket   daemon -> runtime   "step": one descriptor, the runtime's end of a step socket
+//!                                      "container": the same, for a step that others may join
+//!                                      "join": the same, then the process whose container is joined
 //!                  runtime -> daemon   why it cannot go on, as text, before it ends
 //! step socket      daemon -> step      one byte a message, with descriptors; the first of them is
 //!                                      the payload, then as many as the description says
 //!                  step -> daemon      Report::Failed, if the program could not be started
+//!                  step -> daemon      Report::Terminal with its terminal, before the program starts
+//!                  runtime -> daemon   Report::Born with the process, unless it is a mere step
 //!                  runtime -> daemon   Report::Exited or Report::Signaled, always the last
 //! payload (memfd)  u64 little endian: length of the description, the description as JSON, blobs
 //! ```
@@ -55,12 +59,46 @@ pub(crate) struct Description {
     pub(crate) mounts: Vec<Mount>,
     /// How devices are kept from the step.
     pub(crate) devices: Devices,
-    /// Descriptors after the payload: standard streams, root, those of the mounts, control groups.
+    /// Descriptors after the payload: standard streams, root, those of the mounts, control groups,
+    /// and one that closes when the program starts, if `tells_start`. Where a step has its root, a
+    /// process that joins has the one whose container it joins.
     pub(crate) descriptors: usize,
     /// Where the control groups begin among them.
     pub(crate) first_cgroup: usize,
     /// The OCI runtime that makes the sandbox instead of us.
     pub(crate) oci_runtime: Option<OciRuntime>,
+    /// Whether its standard streams are a terminal, which it makes.
+    pub(crate) terminal: bool,
+    /// Whether the last descriptor is to be closed by the start of the program.
+    pub(crate) tells_start: bool,
+}
+
+/// What the control socket carries to the runtime, one word each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Order {
+    /// A process with a sandbox of its own.
+    Step,
+    /// The same, and its process is told to the daemon.
+    Container,
+    /// A process in the sandbox of another.
+    Join,
+}
+
+impl Order {
+    /// The word.
+    pub(crate) fn word(self) -> &'static [u8] {
+        match self {
+            Self::Step => b"step",
+            Self::Container => b"container",
+            Self::Join => b"join",
+        }
+    }
+
+    /// Reads the word.
+    pub(crate) fn parse(word: &[u8]) -> Option<Self> {
+        let all = [Self::Step, Self::Container, Self::Join];
+        all.into_iter().find(|order| order.word() == word)
+    }
 }
 
 /// A program that makes the sandbox.
@@ -139,6 +177,10 @@ pub(crate) enum Source {
 /// What a step socket carries to the daemon.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Report {
+    /// The process is there; its pidfd comes along.
+    Born,
+    /// The terminal of the process comes along, the side that is not the program's.
+    Terminal,
     /// The program did not start. An exit follows and means nothing.
     Failed(Failure),
     /// The process called `exit`.

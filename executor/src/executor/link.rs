@@ -1,6 +1,6 @@
 //! The runtime child and the socket to it.
 
-use std::os::fd::AsFd;
+use std::os::fd::BorrowedFd;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::process::Child;
@@ -13,9 +13,10 @@ use std::sync::PoisonError;
 use crate::ExecError;
 use crate::channel;
 use crate::error::Doing;
+use crate::wire::Order;
 
 /// The current runtime child; replaced if it has died.
-pub(super) struct Link {
+pub(crate) struct Link {
     program: PathBuf,
     runtime: Mutex<Runtime>,
 }
@@ -33,19 +34,24 @@ impl Link {
         Ok(Self { program, runtime })
     }
 
-    /// Gives the runtime its end of a step's socket.
-    pub(super) fn hand_over(&self, socket: &OwnedFd) -> Result<(), ExecError> {
+    /// Gives the runtime its end of a step's socket, and what the order needs beside.
+    pub(crate) fn hand_over(
+        &self,
+        order: Order,
+        descriptors: &[BorrowedFd<'_>],
+    ) -> Result<(), ExecError> {
         let mut runtime = self.lock();
-        if runtime.hand_over(socket).is_ok() {
+        if runtime.hand_over(order, descriptors).is_ok() {
             return Ok(());
         }
         tracing::warn!("the runtime process has gone; starting another");
         *runtime = Runtime::start(&self.program)?;
-        runtime.hand_over(socket).doing("reach the runtime process")
+        let handed = runtime.hand_over(order, descriptors);
+        handed.doing("reach the runtime process")
     }
 
     /// Says why the runtime is gone, as far as it told.
-    pub(super) fn lost(&self) -> ExecError {
+    pub(crate) fn lost(&self) -> ExecError {
         let runtime = self.lock();
         let told = runtime.control.as_ref().and_then(|control| {
             rustix::io::ioctl_fionbio(control, true).ok()?;
@@ -77,12 +83,12 @@ impl Runtime {
         Ok(Self { control, child })
     }
 
-    fn hand_over(&self, socket: &OwnedFd) -> std::io::Result<()> {
+    fn hand_over(&self, order: Order, descriptors: &[BorrowedFd<'_>]) -> std::io::Result<()> {
         let control = self
             .control
             .as_ref()
             .ok_or(std::io::ErrorKind::NotConnected)?;
-        channel::send(control, b"step", &[socket.as_fd()])
+        channel::send(control, order.word(), descriptors)
     }
 }
 

@@ -1,7 +1,7 @@
 //! The strings and numbers of a step: checked here, so that later errors are those of the machine.
 
 use crate::ExecError;
-use crate::ProcessSpec;
+use crate::Ulimit;
 use crate::sandbox;
 use crate::wire::Limit;
 
@@ -9,22 +9,27 @@ use crate::wire::Limit;
 const DEFAULT_PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// Refuses what no process could be given.
-pub(super) fn check(spec: &ProcessSpec) -> Result<(), ExecError> {
-    if spec.args.is_empty() {
+pub(super) fn check(
+    args: &[String],
+    env: &[String],
+    cwd: &str,
+    ulimits: &[Ulimit],
+) -> Result<(), ExecError> {
+    if args.is_empty() {
         return Err(ExecError::NoCommand);
     }
     let has_nul = |strings: &[String]| strings.iter().any(|string| string.contains('\0'));
     for (what, found) in [
-        ("an argument", has_nul(&spec.args)),
-        ("an environment variable", has_nul(&spec.env)),
-        ("the working directory", spec.cwd.contains('\0')),
+        ("an argument", has_nul(args)),
+        ("an environment variable", has_nul(env)),
+        ("the working directory", cwd.contains('\0')),
     ] {
         if found {
             return Err(ExecError::NulByte(what));
         }
     }
-    let unknown = |limit: &&crate::Ulimit| sandbox::limits::resource(&limit.name).is_none();
-    match spec.ulimits.iter().find(unknown) {
+    let unknown = |limit: &&Ulimit| sandbox::limits::resource(&limit.name).is_none();
+    match ulimits.iter().find(unknown) {
         Some(limit) => Err(ExecError::UnknownUlimit(limit.name.clone())),
         None => Ok(()),
     }
@@ -49,9 +54,9 @@ pub(super) fn complete(given: &[String], home: impl FnOnce() -> String) -> Vec<S
 }
 
 /// Translates the limits (row EXC-08).
-pub(super) fn limits(spec: &ProcessSpec) -> Vec<Limit> {
+pub(super) fn limits(ulimits: &[Ulimit]) -> Vec<Limit> {
     let finite = |value: u64| (value != u64::MAX).then_some(value);
-    spec.ulimits
+    ulimits
         .iter()
         .map(|limit| Limit {
             name: limit.name.clone(),

@@ -19,6 +19,7 @@ use super::capabilities;
 use super::limits;
 use super::lookup;
 use super::path_error;
+use super::terminal;
 use crate::in_root;
 use crate::sys;
 use crate::userns;
@@ -33,7 +34,11 @@ pub(super) fn finish(step: &Step, machine: &Machine) -> Result<Infallible, Failu
         limits::set(limit).at(format!("set ulimit {}", limit.name))?;
     }
     rustix::process::setsid().at("start a session")?;
-    connect_streams(step).at("connect the standard streams")?;
+    if description.terminal {
+        terminal::connect(step)?;
+    } else {
+        connect_streams(step).at("connect the standard streams")?;
+    }
     let name = description.args.first().map_or("", String::as_str);
     let program = lookup::program(name, &description.env).map_err(Failure::Start)?;
     let arguments = c_strings(&description.args)?;

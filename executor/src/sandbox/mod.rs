@@ -9,12 +9,15 @@
 //! 4. the root becomes `/`, the host's tree goes;
 //! 5. limits, filter, identity, and the program.
 //!
+//! A process that joins the sandbox of another ([`join`]) does only what is left of that.
+//!
 //! Whatever fails is reported on the step's socket, which closes by itself when the program starts.
 
 mod capabilities;
 mod cgroupfs;
 mod dev;
 mod finish;
+mod join;
 pub(crate) mod limits;
 mod lookup;
 pub(crate) mod machine;
@@ -22,12 +25,14 @@ mod mounts;
 mod oci;
 mod prepare;
 mod proc;
+mod terminal;
 
 use std::convert::Infallible;
 use std::fs::File;
 use std::io;
 use std::io::Write;
 use std::os::fd::AsFd;
+use std::os::fd::IntoRawFd as _;
 use std::os::fd::OwnedFd;
 use std::panic::AssertUnwindSafe;
 
@@ -47,6 +52,7 @@ use crate::wire;
 use crate::wire::Description;
 use crate::wire::Failure;
 use crate::wire::Network;
+use crate::wire::Order;
 use crate::wire::Report;
 
 impl From<PathError> for Failure {
@@ -74,6 +80,8 @@ struct Step {
     blobs: Vec<u8>,
     /// Those of the description, in its order: standard streams, root, mounts, control groups.
     descriptors: Vec<OwnedFd>,
+    /// Where the terminal is sent to.
+    socket: OwnedFd,
 }
 
 impl Step {
@@ -95,8 +103,8 @@ impl Step {
 }
 
 /// Becomes the step that `socket` describes. Runs in a fresh clone that owns nothing else.
-pub(crate) fn enter(socket: OwnedFd, machine: &Machine) -> ! {
-    let outcome = std::panic::catch_unwind(AssertUnwindSafe(|| run(&socket, machine)));
+pub(crate) fn enter(socket: OwnedFd, order: Order, machine: &Machine) -> ! {
+    let outcome = std::panic::catch_unwind(AssertUnwindSafe(|| run(&socket, order, machine)));
     let failure = match outcome {
         Ok(Err(failure)) => failure,
         Ok(Ok(never)) => match never {},
@@ -109,7 +117,10 @@ pub(crate) fn enter(socket: OwnedFd, machine: &Machine) -> ! {
     sys::exit_now(255)
 }
 
-fn run(socket: &OwnedFd, machine: &Machine) -> Result<Infallible, Failure> {
+fn run(socket: &OwnedFd, order: Order, machine: &Machine) -> Result<Infallible, Failure> {
+    if order == Order::Join {
+        join::hide().at("hide from the container")?;
+    }
     sys::close_all_from_3_but(socket.as_fd()).at("close inherited descriptors")?;
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).at("death signal")?;
     let step = receive(socket).at("receive the description")?;
@@ -117,6 +128,9 @@ fn run(socket: &OwnedFd, machine: &Machine) -> Result<Infallible, Failure> {
     // A kernel without keyrings has no keys to protect.
     drop(sys::join_new_session_keyring());
     enter_cgroups(step.cgroups()).at("enter the control group")?;
+    if order == Order::Join {
+        return join::run(step, machine);
+    }
     leave_namespaces(&step.description)?;
     let prepared = prepare::prepare(&step)?;
     if let Some(oci) = &step.description.oci_runtime {
@@ -140,10 +154,15 @@ fn receive(socket: &OwnedFd) -> io::Result<Step> {
     if !counted {
         return Err(io::ErrorKind::InvalidData.into());
     }
+    if description.tells_start {
+        // Closed by the start of the program or the end of the process, when all is reported.
+        descriptors.pop().map(OwnedFd::into_raw_fd);
+    }
     Ok(Step {
         description,
         blobs,
         descriptors,
+        socket: socket.try_clone()?,
     })
 }
 

@@ -45,12 +45,18 @@ use crate::wire::OciRuntime;
 /// Where programs are looked for; the environment of the runtime holds nothing else.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
+/// What who asks for a terminal is told.
+const NO_TERMINAL: &str = "terminals need the built-in runtime";
+
 /// Ends with the OCI runtime running in this process.
 pub(super) fn run(
     step: &Step,
     prepared: &Prepared,
     oci: &OciRuntime,
 ) -> Result<Infallible, Failure> {
+    if step.description.terminal {
+        return Err(Failure::Sandbox(NO_TERMINAL.to_owned()));
+    }
     if step.description.devices == Devices::NoDev {
         sys::set_mount_attributes(step.root(), MountAttrFlags::MOUNT_ATTR_NODEV, false).at("/")?;
     }

@@ -8,6 +8,7 @@ mod mount_attr;
 mod network;
 mod seccomp;
 mod signals;
+mod watch;
 
 pub(crate) use bpf::Instruction;
 pub(crate) use bpf::attach_device_program;
@@ -24,3 +25,4 @@ pub(crate) use seccomp::SockFilter;
 pub(crate) use seccomp::load_filter;
 pub(crate) use signals::die_by;
 pub(crate) use signals::reset_signals;
+pub(crate) use watch::watch;

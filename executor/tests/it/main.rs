@@ -10,6 +10,7 @@ mod common;
 
 mod attacks;
 mod backends;
+mod containers;
 mod ends;
 mod host;
 mod inside;
