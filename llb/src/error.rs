@@ -120,6 +120,14 @@ impl BuildError {
         }
     }
 
+    /// Makes the error of a container that cannot be had.
+    pub(crate) fn of_container(failure: OpFailure) -> Self {
+        match failure {
+            OpFailure::Cancelled(_) => Self::cancelled(),
+            failure => Self::new(failure.to_string()),
+        }
+    }
+
     /// Makes the error of a build that was told to stop.
     #[must_use]
     pub fn cancelled() -> Self {

@@ -22,6 +22,8 @@ use tokio::io::AsyncRead;
 use tokio::io::AsyncWrite;
 
 use crate::BuildError;
+use crate::Container;
+use crate::ContainerRequest;
 use crate::Reference;
 
 /// What a frontend made: trees and what exporters should know of them (section 10.1).
@@ -275,6 +277,10 @@ pub trait Bridge: Send + Sync {
 
     /// Starts a program that is a frontend (row FGW-07).
     async fn spawn(&self, process: FrontendProcess) -> Result<RunningProcess, BuildError>;
+
+    /// Makes a container, building what its mounts name first (rows EXE-01 to EXE-06). It ends with
+    /// the build.
+    async fn new_container(&self, request: ContainerRequest) -> Result<Container, BuildError>;
 
     /// Looks an image up without pulling its layers.
     async fn resolve_image_config(

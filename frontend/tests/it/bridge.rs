@@ -7,6 +7,8 @@ use async_trait::async_trait;
 use lamina_llb::Bridge;
 use lamina_llb::BuildError;
 use lamina_llb::BuildResult;
+use lamina_llb::Container;
+use lamina_llb::ContainerRequest;
 use lamina_llb::Entitlements;
 use lamina_llb::FrontendProcess;
 use lamina_llb::FrontendRequest;
@@ -168,6 +170,10 @@ impl Bridge for RecordingBridge {
 
     async fn spawn(&self, _: FrontendProcess) -> Result<RunningProcess, BuildError> {
         Err(BuildError::new("no programs are run here"))
+    }
+
+    async fn new_container(&self, _: ContainerRequest) -> Result<Container, BuildError> {
+        Err(BuildError::new("no containers here"))
     }
 
     async fn resolve_image_config(

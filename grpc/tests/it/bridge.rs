@@ -9,6 +9,8 @@ use async_trait::async_trait;
 use lamina_llb::Bridge;
 use lamina_llb::BuildError;
 use lamina_llb::BuildResult;
+use lamina_llb::Container;
+use lamina_llb::ContainerRequest;
 use lamina_llb::FrontendProcess;
 use lamina_llb::FrontendRequest;
 use lamina_llb::Pipe;
@@ -175,6 +177,10 @@ impl Bridge for MemoryBridge {
             },
             exit: Box::pin(exit),
         })
+    }
+
+    async fn new_container(&self, _: ContainerRequest) -> Result<Container, BuildError> {
+        Err(BuildError::new("no containers here"))
     }
 
     async fn resolve_image_config(

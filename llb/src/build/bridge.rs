@@ -24,6 +24,8 @@ use super::views::Weigh;
 use crate::Bridge;
 use crate::BuildError;
 use crate::BuildResult;
+use crate::Container;
+use crate::ContainerRequest;
 use crate::FrontendProcess;
 use crate::FrontendRequest;
 use crate::Reference;
@@ -181,6 +183,10 @@ impl Bridge for FrontendBridge {
 
     async fn spawn(&self, process: FrontendProcess) -> Result<RunningProcess, BuildError> {
         self.build.spawn(process).await
+    }
+
+    async fn new_container(&self, request: ContainerRequest) -> Result<Container, BuildError> {
+        self.build.new_container(request).await
     }
 
     async fn evaluate(&self, reference: &Reference) -> Result<(), BuildError> {

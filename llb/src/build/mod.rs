@@ -2,12 +2,13 @@
 
 mod bridge;
 mod cache;
+mod containers;
 mod frontends;
 mod images;
 mod imports;
 mod nested;
 mod programs;
-mod reads;
+pub(crate) mod reads;
 mod reference;
 mod views;
 

@@ -22,7 +22,7 @@ use crate::BuildError;
 const MAX_FILE_BYTES: u64 = 16 << 20;
 
 /// Reads a regular file; a range beyond the end yields what is there.
-pub(super) fn read_file(
+pub(crate) fn read_file(
     tree: &Tree,
     path: &str,
     range: Option<(u64, u64)>,
@@ -51,7 +51,7 @@ pub(super) fn read_file(
 }
 
 /// Lists the children of a directory, sorted by name.
-pub(super) fn read_dir(
+pub(crate) fn read_dir(
     tree: &Tree,
     path: &str,
     include: Option<&str>,
@@ -78,10 +78,18 @@ pub(super) fn read_dir(
 }
 
 /// Describes what a path leads to, under the base name of where that is.
-pub(super) fn stat_file(tree: &Tree, path: &str) -> Result<(Vec<u8>, Stat), BuildError> {
+pub(crate) fn stat_file(tree: &Tree, path: &str) -> Result<(Vec<u8>, Stat), BuildError> {
     let entry = look_up(tree, path, "lstat")?;
     let name = entry.path().file_name().unwrap_or(b"/").to_vec();
     Ok((name, entry.stat().clone()))
+}
+
+/// Describes a symbolic link itself; `None` if the path names none.
+pub(crate) fn stat_link(tree: &Tree, path: &str) -> Option<(Vec<u8>, Stat)> {
+    let entry = tree.lookup(&RootedPath::new(path), Follow::Parents).ok()?;
+    let is_link = entry.stat().kind == FileKind::Symlink;
+    let name = entry.path().file_name()?.to_vec();
+    is_link.then(|| (name, entry.stat().clone()))
 }
 
 fn look_up(tree: &Tree, path: &str, operation: &str) -> Result<Entry, BuildError> {

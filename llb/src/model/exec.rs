@@ -62,7 +62,7 @@ pub(crate) struct SecretEnv {
 const DEFAULT_PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 impl ExecStep {
-    pub(super) fn parse(
+    pub(crate) fn parse(
         op: pb::ExecOp,
         inputs: usize,
         platform: &Platform,

@@ -84,7 +84,7 @@ impl ExecOp {
         inputs: Vec<Snapshot>,
         context: &Context,
     ) -> Result<Vec<Snapshot>, OpFailure> {
-        let env = self.environment(context).await?;
+        let env = environment(&self.step, context).await?;
         let given = self.given(&inputs);
         let prepared = exec_mounts::prepare(&self.step, &self.services, inputs, context).await?;
         let Prepared {
@@ -93,7 +93,7 @@ impl ExecOp {
             fates,
             cache_dirs,
         } = prepared;
-        let spec = self.spec(env, root, mounts, self.devices()?);
+        let spec = process_spec(&self.step, &self.services, env, root, mounts)?;
         let executor = &self.services.executor;
         let finished = executor.run(spec, &context.progress, &context.cancel).await;
         // Other steps may have the cache directories now; the layers are ours alone.
@@ -124,60 +124,6 @@ impl ExecOp {
         self.step.mounts.iter().map(given).collect()
     }
 
-    /// The step's variables and its secrets (row EXC-34).
-    async fn environment(&self, context: &Context) -> Result<Vec<String>, OpFailure> {
-        let mut env = self.step.env.clone();
-        for wanted in &self.step.secret_env {
-            let value = match secret(context, &wanted.id).await? {
-                Some(value) => value,
-                None if wanted.optional => Vec::new(),
-                None => return Err(OpFailure::NoSecret(wanted.id.clone())),
-            };
-            env.push(format!(
-                "{}={}",
-                wanted.name,
-                String::from_utf8_lossy(&value)
-            ));
-        }
-        Ok(env)
-    }
-
-    /// What the devices bring along, as they are described now (row EXC-35).
-    fn devices(&self) -> Result<HostDevices, OpFailure> {
-        if self.step.devices.is_empty() {
-            return Ok(HostDevices::default());
-        }
-        Ok(self.services.devices.read().edits(&self.step.devices)?)
-    }
-
-    fn spec(
-        &self,
-        env: Vec<String>,
-        root: lamina_executor::Root,
-        mounts: Vec<lamina_executor::StepMount>,
-        devices: HostDevices,
-    ) -> ProcessSpec {
-        let step = &*self.step;
-        ProcessSpec {
-            args: step.args.clone(),
-            env,
-            cwd: step.cwd.clone(),
-            user: step.user.clone(),
-            hostname: step.hostname.clone(),
-            extra_hosts: step.extra_hosts.clone(),
-            network: step.network,
-            security: step.security,
-            ulimits: step.ulimits.clone(),
-            cgroup_parent: step.cgroup_parent.clone(),
-            resources: step.resources.clone(),
-            devices,
-            emulator: (self.services.emulator)(&step.platform),
-            remove_mount_stubs_recursive: step.remove_mount_stubs_recursive,
-            root,
-            mounts,
-        }
-    }
-
     fn not_run(&self, error: ExecError) -> OpFailure {
         match error {
             ExecError::Cancelled(cancelled) => OpFailure::Cancelled(cancelled),
@@ -204,4 +150,61 @@ impl ExecOp {
             on_full_disk: room::is_nothing_left(&self.services),
         })
     }
+}
+
+/// Returns the step's variables and its secrets (row EXC-34).
+pub(crate) async fn environment(
+    step: &ExecStep,
+    context: &Context,
+) -> Result<Vec<String>, OpFailure> {
+    let mut env = step.env.clone();
+    for wanted in &step.secret_env {
+        let value = match secret(context, &wanted.id).await? {
+            Some(value) => value,
+            None if wanted.optional => Vec::new(),
+            None => return Err(OpFailure::NoSecret(wanted.id.clone())),
+        };
+        env.push(format!(
+            "{}={}",
+            wanted.name,
+            String::from_utf8_lossy(&value)
+        ));
+    }
+    Ok(env)
+}
+
+/// Returns what the executor runs for a step.
+pub(crate) fn process_spec(
+    step: &ExecStep,
+    services: &Services,
+    env: Vec<String>,
+    root: lamina_executor::Root,
+    mounts: Vec<lamina_executor::StepMount>,
+) -> Result<ProcessSpec, OpFailure> {
+    Ok(ProcessSpec {
+        args: step.args.clone(),
+        env,
+        cwd: step.cwd.clone(),
+        user: step.user.clone(),
+        hostname: step.hostname.clone(),
+        extra_hosts: step.extra_hosts.clone(),
+        network: step.network,
+        security: step.security,
+        ulimits: step.ulimits.clone(),
+        cgroup_parent: step.cgroup_parent.clone(),
+        resources: step.resources.clone(),
+        devices: devices(step, services)?,
+        emulator: (services.emulator)(&step.platform),
+        remove_mount_stubs_recursive: step.remove_mount_stubs_recursive,
+        root,
+        mounts,
+    })
+}
+
+/// Returns what the devices of a step bring along, as they are described now (row EXC-35).
+fn devices(step: &ExecStep, services: &Services) -> Result<HostDevices, OpFailure> {
+    if step.devices.is_empty() {
+        return Ok(HostDevices::default());
+    }
+    Ok(services.devices.read().edits(&step.devices)?)
 }

@@ -30,17 +30,17 @@ use crate::model::MountType;
 use crate::model::Operand;
 
 /// All that a process sees, ready to be mounted.
-pub(super) struct Prepared {
-    pub(super) root: Root,
-    pub(super) mounts: Vec<StepMount>,
+pub(crate) struct Prepared {
+    pub(crate) root: Root,
+    pub(crate) mounts: Vec<StepMount>,
     /// One per mount of the step: what becomes of it.
     pub(super) fates: Vec<Fate>,
     /// Held until the process has ended.
-    pub(super) cache_dirs: CacheDirs,
+    pub(crate) cache_dirs: CacheDirs,
 }
 
 /// What becomes of a mount when the process has ended.
-pub(super) enum Fate {
+pub(crate) enum Fate {
     /// It is no output.
     Discarded,
     /// The layer of the root, on top of this, is an output.
@@ -52,10 +52,10 @@ pub(super) enum Fate {
 }
 
 /// The cache directories of one step; two mounts with one key share (row EXC-24).
-pub(super) type CacheDirs = BTreeMap<CacheKey, CacheDir>;
+pub(crate) type CacheDirs = BTreeMap<CacheKey, CacheDir>;
 
 /// Gets directories, secrets and layers for the mounts of `step`.
-pub(super) async fn prepare(
+pub(crate) async fn prepare(
     step: &Arc<ExecStep>,
     services: &Arc<Services>,
     inputs: Vec<Snapshot>,

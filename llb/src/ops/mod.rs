@@ -38,6 +38,10 @@ use crate::model::Step;
 
 pub use context::BuildContext;
 pub(crate) use context::NestedSolve;
+pub(crate) use exec::environment;
+pub(crate) use exec::process_spec;
+pub(crate) use exec_mounts::CacheDirs;
+pub(crate) use exec_mounts::prepare as prepare_mounts;
 pub(crate) use failure::Leftovers;
 pub(crate) use failure::OpFailure;
 pub(crate) use failure::exit_code;
