@@ -38,6 +38,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         ".containerd.services.content.v1.ReadContentResponse.data",
         ".containerd.services.content.v1.WriteContentRequest.data",
         ".moby.buildkit.v1.BytesMessage.data",
+        ".moby.buildkit.v1.frontend.FdMessage.Data",
         ".moby.filesync.v1.BytesMessage.data",
         ".moby.sshforward.v1.BytesMessage.data",
         ".moby.upload.v1.BytesMessage.data",

@@ -1,7 +1,10 @@
 //! From an address to a connection (row CCL-01).
 
+use std::io;
 use std::path::Path;
 use std::path::PathBuf;
+use std::sync::Mutex;
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use http::uri::Authority;
@@ -9,6 +12,8 @@ use hyper_util::rt::TokioIo;
 use lamina_session::CONNECTION_WINDOW_BYTES;
 use lamina_session::STREAM_WINDOW_BYTES;
 use lamina_types::IoContext;
+use tokio::io::AsyncRead;
+use tokio::io::AsyncWrite;
 use tokio::net::UnixStream;
 use tonic::transport::Certificate;
 use tonic::transport::Channel;
@@ -103,6 +108,27 @@ fn tcp_endpoint(
     endpoint
         .tls_config(config)
         .map_err(|error| refuse(&innermost(&error)))
+}
+
+/// Connects over a stream that is there already, to `peer` in messages; when it ends, there is no
+/// other.
+pub(crate) async fn over<S>(stream: S, peer: &str) -> Result<Channel, ClientError>
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let only = Mutex::new(Some(stream));
+    let take = tower::service_fn(move |_: http::Uri| {
+        let stream = only.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let ended = || io::Error::new(io::ErrorKind::BrokenPipe, "the daemon closed the pipe");
+        std::future::ready(stream.map(TokioIo::new).ok_or_else(ended))
+    });
+    // Nobody looks at the name of the host.
+    let endpoint = tuned(Endpoint::from_static("http://localhost"));
+    let connected = endpoint.connect_with_connector(take).await;
+    connected.map_err(|error| ClientError::Unreachable {
+        address: peer.to_owned(),
+        reason: innermost(&error),
+    })
 }
 
 pub(crate) fn tuned(endpoint: Endpoint) -> Endpoint {

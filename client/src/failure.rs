@@ -6,14 +6,20 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use lamina_proto::errdefs;
 use lamina_proto::pb;
 use lamina_proto::rpc;
 use prost::Message as _;
 use serde_json::Value;
 use tonic::Status;
 
+use crate::details;
+
 /// What the type URLs of BuildKit's details begin with; `+json` ends them.
 const DETAIL_PREFIX: &str = "github.com/moby/buildkit/";
+
+/// What is left of an op that failed.
+const SOLVE: &str = "github.com/moby/buildkit/errdefs.Solve+json";
 
 /// An error of the daemon with its details (section 1.1).
 #[derive(Clone, Debug, Default)]
@@ -84,6 +90,15 @@ impl Failure {
             }
             _ => {}
         }
+    }
+
+    /// Returns what is left of the op that failed (rows ERR-03 to ERR-05). Its ids can be mounted
+    /// and read until the build ends.
+    #[must_use]
+    pub fn solve(&self) -> Option<errdefs::Solve> {
+        let solve = |(url, _): &&(String, Vec<u8>)| url == SOLVE;
+        let (_, json) = self.details.iter().rfind(solve)?;
+        details::solve(json)
     }
 
     /// Writes the error back with its details unchanged (row NET-13).

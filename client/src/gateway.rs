@@ -1,11 +1,15 @@
 //! Driving a build: from outside the daemon, or as a frontend (rows NET-06, NET-07, GCL-01 to GCL-18).
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use lamina_proto::fsutil;
 use lamina_proto::gateway;
 use lamina_proto::gateway::llb_bridge_client::LlbBridgeClient;
 use lamina_proto::pb;
+use tokio::io::AsyncRead;
+use tokio::io::AsyncWrite;
+use tokio::sync::Mutex;
 use tonic::Request;
 use tonic::metadata::Ascii;
 use tonic::metadata::MetadataValue;
@@ -14,9 +18,14 @@ use tonic::transport::Channel;
 use crate::Client;
 use crate::ClientError;
 use crate::MESSAGE_BYTES;
+use crate::connect::over;
+use crate::containers::ExecStream;
 
 /// Names the build that a call belongs to (row NET-07).
 const BUILD_ID_KEY: &str = "buildkit-controlapi-buildid";
+
+/// What messages call a daemon inside this process.
+const HERE: &str = "the engine of this process";
 
 /// Drives one build (section 3). Clones share it.
 ///
@@ -26,6 +35,8 @@ pub struct Gateway {
     client: Client,
     /// `None`: the connection leads to one build only.
     build: Option<MetadataValue<Ascii>>,
+    /// Opened with the first process.
+    processes: Arc<Mutex<Option<ExecStream>>>,
 }
 
 impl Gateway {
@@ -34,14 +45,33 @@ impl Gateway {
             what: "the build id",
             text: build.to_owned(),
         })?;
-        let build = Some(build);
-        Ok(Self { client, build })
+        Ok(Self {
+            client,
+            build: Some(build),
+            processes: Arc::default(),
+        })
     }
 
     /// Drives the build that a frontend was started for (row NET-06).
     pub(crate) fn alone(client: Client) -> Self {
-        let build = None;
-        Self { client, build }
+        Self {
+            client,
+            build: None,
+            processes: Arc::default(),
+        }
+    }
+
+    /// Drives the one build at the other end of `stream`, such as a pipe of this process. When the
+    /// stream ends, every call fails.
+    ///
+    /// # Errors
+    /// [`ClientError::Unreachable`] if nobody serves it.
+    pub async fn over<S>(stream: S) -> Result<Self, ClientError>
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let channel = over(stream, HERE).await?;
+        Ok(Self::alone(Client::over(channel, HERE)))
     }
 
     /// Returns capabilities and workers (row GW-01).
@@ -205,13 +235,31 @@ impl Gateway {
         self.client.answer(answer).map(drop)
     }
 
-    fn bridge(&self) -> LlbBridgeClient<Channel> {
+    /// Returns the stream of processes, opening it if there is none or it has ended.
+    pub(crate) async fn exec_stream(&self) -> ExecStream {
+        let mut stream = self.processes.lock().await;
+        if let Some(open) = stream.as_ref().filter(|stream| stream.is_open()) {
+            return open.clone();
+        }
+        let opened = ExecStream::open(self.bridge(), |messages| self.request(messages));
+        stream.insert(opened).clone()
+    }
+
+    /// Takes a call's answer, or explains its status.
+    pub(crate) fn answer<T>(
+        &self,
+        answer: Result<tonic::Response<T>, tonic::Status>,
+    ) -> Result<T, ClientError> {
+        self.client.answer(answer)
+    }
+
+    pub(crate) fn bridge(&self) -> LlbBridgeClient<Channel> {
         LlbBridgeClient::new(self.client.channel.clone())
             .max_decoding_message_size(MESSAGE_BYTES)
             .max_encoding_message_size(MESSAGE_BYTES)
     }
 
-    fn request<T>(&self, message: T) -> Request<T> {
+    pub(crate) fn request<T>(&self, message: T) -> Request<T> {
         let mut request = Request::new(message);
         if let Some(build) = &self.build {
             request.metadata_mut().insert(BUILD_ID_KEY, build.clone());

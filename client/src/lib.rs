@@ -5,6 +5,7 @@
 //! Client::build     the same, driven by a callback over the gateway (as buildx does)
 //! Client::*         Info, workers, disk usage, prune, history, blobs
 //! Gateway           what the callback asks: solve, read files, resolve images
+//! Container         processes on what the build has made, or on what a failed step has left
 //! frontend::run     the same from a program that the daemon runs from an image
 //! llb               makes definitions
 //! ```
@@ -35,6 +36,8 @@
 
 mod client;
 mod connect;
+mod containers;
+mod details;
 mod error;
 mod failure;
 pub mod frontend;
@@ -44,9 +47,15 @@ mod request;
 mod session_server;
 mod solve;
 
+pub use bytes::Bytes;
 pub use client::Client;
 pub use client::Messages;
 pub use connect::TlsFiles;
+pub use containers::Container;
+pub use containers::ContainerProcess;
+pub use containers::Exit;
+pub use containers::ProcessEvent;
+pub use containers::ProcessInput;
 pub use error::ClientError;
 pub use failure::Failure;
 pub use gateway::Gateway;

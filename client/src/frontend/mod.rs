@@ -39,6 +39,8 @@ mod streams;
 use std::future::Future;
 
 use lamina_proto::gateway;
+use tokio::io::AsyncRead;
+use tokio::io::AsyncWrite;
 
 use crate::Client;
 use crate::ClientError;
@@ -72,5 +74,22 @@ where
         Ok(invocation) => build(gateway.clone(), invocation).await,
         Err(error) => Err(error),
     };
+    gateway.finish(&outcome).await
+}
+
+/// Drives the one build at the other end of `stream`, such as a pipe within this process, and
+/// returns its result there. The stream ends with that.
+///
+/// # Errors
+/// [`ClientError::Unreachable`] if nobody serves the stream; why the result, or the error of
+/// `build`, was not taken.
+pub async fn drive<S, F, R>(stream: S, build: F) -> Result<(), ClientError>
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    F: FnOnce(Gateway) -> R,
+    R: Future<Output = Result<gateway::Result, ClientError>>,
+{
+    let gateway = Gateway::over(stream).await?;
+    let outcome = build(gateway.clone()).await;
     gateway.finish(&outcome).await
 }
