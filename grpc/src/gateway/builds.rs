@@ -81,6 +81,7 @@ struct Registration {
 
 impl Drop for Registration {
     fn drop(&mut self) {
+        self.build.containers.close();
         // Outside of the lock: the build may be the last owner of much.
         let mut removed = None;
         self.builds.0.send_modify(|builds| {

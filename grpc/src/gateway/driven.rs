@@ -11,6 +11,7 @@ use lamina_types::Digest;
 use tonic::Code;
 use tonic::Status;
 
+use super::containers::Containers;
 use super::listings::Listings;
 use super::outcome::Outcome;
 use super::references::References;
@@ -22,6 +23,7 @@ pub(crate) struct DrivenBuild {
     pub(super) bridge: Arc<dyn Bridge>,
     pub(super) references: References,
     pub(super) listings: Listings,
+    pub(super) containers: Containers,
     outcome: Outcome,
 }
 
@@ -31,6 +33,7 @@ impl DrivenBuild {
             bridge,
             references: References::new(),
             listings: Listings::default(),
+            containers: Containers::default(),
             outcome: Outcome::default(),
         }
     }

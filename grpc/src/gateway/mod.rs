@@ -2,7 +2,8 @@
 //!
 //! One service, two ways to it. On the daemon socket a call names its build ([`Builds`]); on a
 //! frontend's pipe there is one build ([`PipeServer`]). Either way the build is a [`DrivenBuild`]:
-//! a bridge, the references that the caller has by id, and the place for what it returns.
+//! a bridge, the references and containers that the caller has by id, and the place for what it
+//! returns. Containers end when the build does, however long calls hold on to it.
 //!
 //! ```text
 //! Control.Solve without definition and frontend -> ClientFrontend -> Builds["ref"]
@@ -13,7 +14,9 @@
 
 mod builds;
 mod caps;
+mod containers;
 mod driven;
+mod exec;
 mod listings;
 mod outcome;
 mod pipe;

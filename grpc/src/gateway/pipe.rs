@@ -63,6 +63,7 @@ impl BridgeServer for PipeServer {
             // Never sent, so this is the drop.
             _ = closed => {}
         }
+        build.containers.close();
         build.outcome().get()
     }
 }

@@ -15,13 +15,12 @@ use tonic::metadata::MetadataMap;
 use super::Builds;
 use super::DrivenBuild;
 use super::caps;
+use super::exec;
+use super::exec::ExecStream;
 use crate::status;
 
 /// The metadata that names the build of a call (row NET-07).
 const BUILD_ID: &str = "buildkit-controlapi-buildid";
-
-/// What containers are answered with: `gateway.exec` is not among the capabilities.
-const NO_CONTAINERS: &str = "containers of frontends are not supported by this engine";
 
 type Answer<T> = Result<Response<T>, Status>;
 
@@ -97,7 +96,7 @@ macro_rules! forward {
 
 #[tonic::async_trait]
 impl LlbBridge for GatewayService {
-    type ExecProcessStream = tokio_stream::Empty<Result<gateway::ExecMessage, Status>>;
+    type ExecProcessStream = ExecStream;
 
     async fn resolve_image_config(
         &self,
@@ -176,44 +175,45 @@ impl LlbBridge for GatewayService {
 
     async fn new_container(
         &self,
-        _: Request<gateway::NewContainerRequest>,
+        request: Request<gateway::NewContainerRequest>,
     ) -> Answer<gateway::NewContainerResponse> {
-        Err(Status::unimplemented(NO_CONTAINERS))
+        forward!(self, "NewContainer", request, new_container)
     }
 
     async fn release_container(
         &self,
-        _: Request<gateway::ReleaseContainerRequest>,
+        request: Request<gateway::ReleaseContainerRequest>,
     ) -> Answer<gateway::ReleaseContainerResponse> {
-        Err(Status::unimplemented(NO_CONTAINERS))
+        forward!(self, "ReleaseContainer", request, release_container)
     }
 
     async fn exec_process(
         &self,
-        _: Request<Streaming<gateway::ExecMessage>>,
+        request: Request<Streaming<gateway::ExecMessage>>,
     ) -> Answer<Self::ExecProcessStream> {
-        Err(Status::unimplemented(NO_CONTAINERS))
+        let build = self.find("ExecProcess", request.metadata()).await?;
+        Ok(Response::new(exec::serve(build, request.into_inner())))
     }
 
     async fn read_file_container(
         &self,
-        _: Request<gateway::ReadFileRequest>,
+        request: Request<gateway::ReadFileRequest>,
     ) -> Answer<gateway::ReadFileResponse> {
-        Err(Status::unimplemented(NO_CONTAINERS))
+        forward!(self, "ReadFileContainer", request, read_file_container)
     }
 
     async fn read_dir_container(
         &self,
-        _: Request<gateway::ReadDirRequest>,
+        request: Request<gateway::ReadDirRequest>,
     ) -> Answer<gateway::ReadDirResponse> {
-        Err(Status::unimplemented(NO_CONTAINERS))
+        forward!(self, "ReadDirContainer", request, read_dir_container)
     }
 
     async fn stat_file_container(
         &self,
-        _: Request<gateway::StatFileRequest>,
+        request: Request<gateway::StatFileRequest>,
     ) -> Answer<gateway::StatFileResponse> {
-        Err(Status::unimplemented(NO_CONTAINERS))
+        forward!(self, "StatFileContainer", request, stat_file_container)
     }
 
     async fn warn(&self, request: Request<gateway::WarnRequest>) -> Answer<gateway::WarnResponse> {

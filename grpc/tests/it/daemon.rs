@@ -101,6 +101,11 @@ impl Daemon {
         Ok(())
     }
 
+    /// Returns where it listens.
+    pub(crate) fn address(&self) -> String {
+        format!("unix://{}", self.dir.path().join("socket").display())
+    }
+
     /// Connects once more.
     pub(crate) async fn connect(&self) -> Channel {
         let stream = UnixStream::connect(self.dir.path().join("socket")).await;

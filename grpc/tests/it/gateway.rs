@@ -111,11 +111,6 @@ pub(crate) fn ping_lists_what_works() -> Outcome {
         assert_eq!(
             missing,
             [
-                "gateway.exec",
-                "gateway.exec.extrahosts",
-                "gateway.exec.filesystem",
-                "gateway.exec.secretenv",
-                "gateway.exec.signals",
                 "reference.attestations",
                 "source.metaresolver.http.checksumrequest",
                 "source.metaresolver.image.attestations",
@@ -378,22 +373,6 @@ pub(crate) fn warnings_arrive() -> Outcome {
         (warning.short.as_str(), warning.level),
         ("s\u{fffd}", i32::MAX)
     );
-    Outcome::Passed
-}
-
-pub(crate) fn containers_are_refused() -> Outcome {
-    with_client(async |client| {
-        let status = client
-            .new_container(gateway::NewContainerRequest::default())
-            .await
-            .expect_err("no containers");
-        assert_eq!(status.code(), Code::Unimplemented);
-        let status = client
-            .exec_process(tokio_stream::iter([gateway::ExecMessage::default()]))
-            .await
-            .expect_err("no processes");
-        assert_eq!(status.code(), Code::Unimplemented);
-    });
     Outcome::Passed
 }
 

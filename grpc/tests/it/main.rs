@@ -4,6 +4,7 @@
 //! a pipe; so it has its own `main`. As with the usual harness, an argument is a filter on names.
 
 mod bridge;
+mod containers;
 mod control;
 mod daemon;
 mod driven;
@@ -18,6 +19,8 @@ mod sources;
 mod valid;
 mod wire;
 
+use containers::mounts;
+use containers::processes;
 use lamina_testkit::harness;
 
 use harness::Test;
@@ -37,7 +40,6 @@ const TESTS: &[Test] = tests![
     listings::listings_are_remembered,
     gateway::failed_ops_can_be_looked_at,
     gateway::warnings_arrive,
-    gateway::containers_are_refused,
     gateway::health_is_on_the_pipe,
     outcome::empty_results_are_scratch,
     outcome::the_first_result_counts,
@@ -62,6 +64,18 @@ const TESTS: &[Test] = tests![
     exporters::clients_add_exporters_to_what_they_know,
     exporters::clients_may_have_no_exporters,
     exporters::only_those_who_want_it_are_asked,
+    processes::messages_come_in_order,
+    processes::what_makes_no_sense_ends_the_stream,
+    processes::what_cannot_start_is_an_error,
+    processes::many_processes_share_a_stream,
+    processes::input_for_who_does_not_read_it_is_dropped,
+    mounts::mounts_of_every_kind,
+    mounts::privileges_must_be_granted,
+    mounts::a_failed_step_can_be_entered,
+    processes::processes_get_what_they_ask_for,
+    mounts::files_are_read_as_they_are_now,
+    mounts::releasing_kills_and_waits,
+    mounts::all_end_with_the_build,
     hostile::odd_bytes_harm_nobody,
     hostile::odd_bytes_on_a_pipe_harm_nobody,
     hostile::panics_are_seen,

@@ -12,11 +12,6 @@ use super::with_daemon;
 
 /// Capabilities of BuildKit's gateway that are not on offer, and why.
 const MISSING_OF_GATEWAY: &[(&str, &str)] = &[
-    ("gateway.exec", CONTAINERS),
-    ("gateway.exec.extrahosts", CONTAINERS),
-    ("gateway.exec.filesystem", CONTAINERS),
-    ("gateway.exec.secretenv", CONTAINERS),
-    ("gateway.exec.signals", CONTAINERS),
     ("reference.attestations", ATTESTATIONS),
     (
         "source.metaresolver.http.checksumrequest",
@@ -25,7 +20,6 @@ const MISSING_OF_GATEWAY: &[(&str, &str)] = &[
     ("source.metaresolver.image.attestations", ATTESTATIONS),
 ];
 
-const CONTAINERS: &str = "containers of clients are not there yet";
 const ATTESTATIONS: &str = "attestations are not there yet";
 
 /// As [`MISSING_OF_GATEWAY`], of definitions and of Control.
