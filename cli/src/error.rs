@@ -54,6 +54,12 @@ pub(crate) enum CliError {
         address: String,
         reason: std::io::Error,
     },
+    #[error("--add-host {0:?}: expected NAME:IP")]
+    BadHost(String),
+    #[error(transparent)]
+    Mount(#[from] crate::run::MountError),
+    #[error("{0} needs a terminal on standard input and output")]
+    NoTerminal(&'static str),
     #[error("standard input or output: {0}")]
     Standard(std::io::Error),
     #[error("{0} is for builds inside the command, and --addr for builds by a daemon: drop one")]

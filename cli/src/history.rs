@@ -172,7 +172,7 @@ async fn logs(client: &Client, build: Option<&str>, mode: Mode) -> Result<ExitCo
     let record = find(client, build).await?;
     let mut messages = client.status(&record.r#ref).await?;
     let (sender, events) = tokio::sync::mpsc::unbounded_channel();
-    let shown = tokio::spawn(progress::show(mode, events));
+    let (shown, _) = progress::show(mode, events);
     while let Some(message) = messages.next().await {
         for event in progress::events(message?) {
             // Nobody takes events when the display has failed; the rest is read all the same.

@@ -16,6 +16,7 @@ mod doctor;
 mod error;
 mod format;
 mod history;
+mod interactive;
 mod layout;
 mod metadata;
 mod options;
@@ -23,6 +24,7 @@ mod output;
 mod policy;
 mod progress;
 mod report;
+mod run;
 mod runtime;
 mod secrets;
 mod signals;
@@ -66,6 +68,7 @@ fn run(command: Command) -> Result<ExitCode, CliError> {
     match command {
         Command::Build(args) => build::build(&args),
         Command::Solve(args) => build::solve(&args),
+        Command::Run(args) => build::run(*args),
         Command::Daemon(args) => Ok(daemon(*args)),
         Command::Du(args) => runtime::block_on(usage::du(args)),
         Command::Prune(args) => runtime::block_on(usage::prune(args)),

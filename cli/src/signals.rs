@@ -7,6 +7,7 @@ use tokio::signal::unix::SignalKind;
 use tokio::signal::unix::signal;
 
 use crate::error::CliError;
+use crate::interactive;
 
 /// How long a cancelled build may take to clean up before the command ends anyway; what is left of
 /// it dies with the command, and its temporary layer is swept by the next one.
@@ -34,6 +35,7 @@ pub(crate) fn cancel_on_signal() -> Result<CancelToken, CliError> {
             _ = terminate.recv() => {}
             () = tokio::time::sleep(PATIENCE) => {}
         }
+        interactive::restore();
         std::process::exit(INTERRUPTED.into());
     });
     Ok(cancel)

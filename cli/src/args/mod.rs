@@ -1,6 +1,7 @@
 //! The command line.
 
 mod connection;
+mod run;
 mod usage;
 
 use std::ffi::OsString;
@@ -16,6 +17,10 @@ use clap::ValueEnum;
 use lamina_daemon::DaemonArgs;
 
 pub(crate) use connection::ConnectionArgs;
+pub(crate) use run::ContainerArgs;
+pub(crate) use run::Network;
+pub(crate) use run::RunArgs;
+pub(crate) use run::Security;
 pub(crate) use usage::DebugArgs;
 pub(crate) use usage::DebugCommand;
 pub(crate) use usage::DialArgs;
@@ -38,6 +43,8 @@ use crate::progress::Mode;
   lamina build -t app:1 -o type=oci,dest=app.tar .    an OCI archive
   lamina build -t registry.example/app:1 --push .     to a registry
   lamina build --target test --progress plain .       one stage, with plain lines
+  lamina run --target test . -- make check            a program on a stage
+  lamina build --debug-shell .                        a shell where a step fails
   lamina daemon                                       serve docker buildx and others
   lamina build --addr tcp://builder:1234 .            by a daemon elsewhere
   lamina history logs                                 what the last build of the daemon printed
@@ -46,6 +53,16 @@ pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
 }
+
+/// What `lamina run --help` ends with.
+const RUN_EXAMPLES: &str = "Examples:
+  lamina run                                          the command of the image in .
+  lamina run -- sh                                    a shell in it
+  lamina run --target build src -- make -n            a program on a stage
+  tar c . | lamina run -- tar t                       with pipes
+  lamina run --mount target=/src -w /src -- ls        with a copy of the context
+  lamina run --mount type=cache,target=/c -- du /c    with a cache of RUN steps
+  lamina run --allow network.host --network host      on the network of the host";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -58,6 +75,15 @@ pub(crate) enum Command {
                             --local NAME=DIR."
     )]
     Solve(Box<SolveArgs>),
+    /// Run a program in a container on a stage of a Dockerfile
+    #[command(
+        long_about = "Run a program in a container on a stage of a Dockerfile.\n\nThe stage is \
+                      built first. The program gets the variables, directory and user of the \
+                      image, and the streams of this command: a terminal if it has one, else \
+                      pipes. The exit code is the program's. What it writes is gone afterwards.",
+        after_help = RUN_EXAMPLES
+    )]
+    Run(Box<RunArgs>),
     /// Serve BuildKit's API to docker buildx and other clients
     #[command(
         disable_version_flag = true,
@@ -261,6 +287,16 @@ pub(crate) struct BuildArgs {
     /// Default network of RUN steps: default, none, host
     #[arg(long, value_name = "MODE")]
     pub(crate) network: Option<String>,
+    /// Open a shell where a step fails: with its files, variables, directory and user, on this
+    /// terminal. PROGRAM is opened instead of /bin/sh
+    #[arg(
+        long,
+        value_name = "PROGRAM",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "/bin/sh"
+    )]
+    pub(crate) debug_shell: Option<String>,
     #[command(flatten)]
     pub(crate) common: CommonArgs,
 }

@@ -17,6 +17,9 @@ use lamina_registry::HostConfig;
 use lamina_registry::RegistryConfig;
 use tokio::sync::mpsc;
 
+use super::driven;
+use super::driven::Driven;
+use super::driven::Driver;
 use super::job::Job;
 use crate::args::EngineArgs;
 use crate::args::ResultArgs;
@@ -30,12 +33,23 @@ use crate::signals;
 /// Opens the engine, builds, shows progress, and tells the end.
 pub(super) async fn run(
     job: Job,
+    driver: Option<Driver>,
     mut options: EngineOptions,
     args: &ResultArgs,
 ) -> Result<ExitCode, CliError> {
     let cancel = signals::cancel_on_signal()?;
     let entitlements = Entitlements::parse(&job.allow).map_err(CliError::Entitlement)?;
     options.entitlements = entitlements.clone();
+    let (sender, events) = mpsc::unbounded_channel();
+    let (shown, holder) = progress::show(args.progress, events);
+    let driven = driver.map(|driver| Driven::new(driver, &job.source, holder));
+    let (source, pipe) = match &driven {
+        Some(_) => {
+            let (source, pipe) = driven::in_process();
+            (source, Some(pipe))
+        }
+        None => (job.source.clone(), None),
+    };
     let request = BuildRequest {
         exports: job.outputs.iter().map(export).collect(),
         cache_imports: job.caches.imports.clone(),
@@ -43,21 +57,25 @@ pub(super) async fn run(
         policy: job.policy.clone(),
         no_cache: job.no_cache,
         entitlements,
-        ..BuildRequest::new(job.source.clone(), Arc::clone(&job.session))
+        ..BuildRequest::new(source, Arc::clone(&job.session))
     };
-    let (sender, events) = mpsc::unbounded_channel();
-    let shown = tokio::spawn(progress::show(args.progress, events));
     let opened = tokio::select! {
         opened = Engine::open(options) => opened?,
         () = cancel.cancelled() => return Ok(signals::INTERRUPTED.into()),
     };
-    let outcome = opened.build(request, sender, &cancel).await;
+    let driving = async {
+        if let (Some(driven), Some(pipe)) = (&driven, pipe) {
+            driven.drive_over(pipe).await;
+        }
+    };
+    let (outcome, ()) = tokio::join!(opened.build(request, sender, &cancel), driving);
     // Everything is on disk and no process is left before the end is told.
     opened.settle().await;
     drop(opened);
     let steps = shown.await.unwrap_or_default();
     let response = outcome.map(|outcome| outcome.exporter_response);
-    super::end(&job, response, args, &steps)
+    let code = driven.as_ref().and_then(Driven::code);
+    super::end(&job, response, args, &steps, code)
 }
 
 fn export(output: &Output) -> ExportRequest {
@@ -83,6 +101,7 @@ pub(super) fn options(args: &EngineArgs, root: Option<PathBuf>, ids: &IdMapping)
         options.runtime = RuntimeKind::Oci(runtime.into());
     }
     options.frontends = lamina_daemon::frontends();
+    options.network.cni.config = places::default_cni_config();
     options.version = lamina_daemon::version();
     options.registries = registries(&args.insecure_registry);
     options.on_wait = Some(Box::new(move || {

@@ -51,6 +51,11 @@ pub(super) struct Job {
 impl Job {
     /// Reads the user's files for `lamina build`.
     pub(super) fn of_build(args: &BuildArgs) -> Result<Self, CliError> {
+        Ok(Self::of_run(args)?.noted(&args.common.results))
+    }
+
+    /// Reads the user's files for `lamina run`, which is content with a result in the cache.
+    pub(super) fn of_run(args: &BuildArgs) -> Result<Self, CliError> {
         let mut context = Context::open(&args.context, args.file.as_deref())?;
         for named in &args.build_context {
             context.add_named(named)?;
@@ -73,18 +78,24 @@ impl Job {
             definition::ignore_cache(&mut definition);
         }
         let source = BuildSource::Definition(definition);
-        Self::new(source, context, &args.common)
+        let job = Self::new(source, context, &args.common)?;
+        Ok(job.noted(&args.common.results))
+    }
+
+    /// Tells the user what to know before the build.
+    fn noted(self, results: &ResultArgs) -> Self {
+        if results.progress.is_for_people() {
+            for note in notes(&self.outputs, &self.caches) {
+                report::text(&format!("WARNING: {}\n", visible(note)));
+            }
+        }
+        self
     }
 
     fn new(source: BuildSource, context: Context, args: &CommonArgs) -> Result<Self, CliError> {
         let (results, options) = (&args.results, &args.options);
         let outputs = outputs(results)?;
         let caches = Caches::parse(&options.cache_from, &options.cache_to)?;
-        if results.progress.is_for_people() {
-            for note in notes(&outputs, &caches) {
-                report::text(&format!("WARNING: {}\n", visible(note)));
-            }
-        }
         let policy = options
             .source_policy_file
             .as_deref()

@@ -1,5 +1,5 @@
-//! `lamina build` and `lamina solve`: by a daemon where there is one, else by an engine inside the
-//! command.
+//! `lamina build`, `lamina solve` and `lamina run`: by a daemon where there is one, else by an engine
+//! inside the command.
 //!
 //! | the user says | who builds |
 //! |---|---|
@@ -12,9 +12,11 @@
 //! Either way the same session serves the user's files, the same display shows progress, and the
 //! end is told the same.
 
+mod driven;
 mod embedded;
 mod job;
 mod remote;
+mod shell;
 mod target;
 
 use std::path::Path;
@@ -28,58 +30,82 @@ pub(crate) use target::root_of_environment;
 use crate::args::BuildArgs;
 use crate::args::CommonArgs;
 use crate::args::ResultArgs;
+use crate::args::RunArgs;
 use crate::args::SolveArgs;
 use crate::error::CliError;
+use crate::interactive;
 use crate::metadata;
 use crate::progress;
 use crate::progress::Mode;
 use crate::report;
+use crate::run::Run;
 use crate::runtime;
 use crate::signals;
+use driven::Driver;
 use job::Job;
 use job::Response;
+use shell::DebugShell;
 use target::Target;
 
 /// Runs `lamina build`. Called with one thread.
 pub(crate) fn build(args: &BuildArgs) -> Result<ExitCode, CliError> {
-    run(&args.common, || Job::of_build(args))
+    let driver = args.debug_shell.as_ref().map(|program| {
+        Driver::Shell(DebugShell {
+            program: program.clone(),
+        })
+    });
+    if driver.is_some() && !interactive::has_terminal() {
+        return Err(CliError::NoTerminal("--debug-shell"));
+    }
+    with(&args.common, driver, || Job::of_build(args))
+}
+
+/// Runs `lamina run`. Called with one thread.
+pub(crate) fn run(args: RunArgs) -> Result<ExitCode, CliError> {
+    let (container, command, build) = args.into_build();
+    let run = Run::parse(&container, command)?;
+    let driver = Some(Driver::Run(Box::new(run)));
+    with(&build.common, driver, || Job::of_run(&build))
 }
 
 /// Runs `lamina solve`. Called with one thread.
 pub(crate) fn solve(args: &SolveArgs) -> Result<ExitCode, CliError> {
-    run(&args.common, || Job::of_solve(args))
+    with(&args.common, None, || Job::of_solve(args))
 }
 
 /// Builds what `read` reads: the user's files are opened in the namespaces of whoever builds.
-fn run(
+fn with(
     args: &CommonArgs,
+    driver: Option<Driver>,
     read: impl FnOnce() -> Result<Job, CliError>,
 ) -> Result<ExitCode, CliError> {
     let (connection, results) = (&args.connection, &args.results);
     match Target::choose(connection, &args.engine)? {
         Target::Daemon(address) => {
-            runtime::block_on(remote::run(read()?, &address, connection, results))
+            runtime::block_on(remote::run(read()?, driver, &address, connection, results))
         }
         Target::Embedded(root) => {
             let ids = lamina_executor::userns::enter()?;
             let job = read()?;
             let options = embedded::options(&args.engine, root, &ids);
-            runtime::block_on(embedded::run(job, options, results))
+            runtime::block_on(embedded::run(job, driver, options, results))
         }
     }
 }
 
-/// Tells the end: writes what was asked for beside the exports, or says what went wrong.
+/// Tells the end, with `code` unless the build failed: writes what was asked for beside the exports, or says what went wrong.
 fn end(
     job: &Job,
     outcome: Result<Response, BuildError>,
     args: &ResultArgs,
     steps: &progress::Steps,
+    code: Option<u8>,
 ) -> Result<ExitCode, CliError> {
     match outcome {
         Ok(response) => {
             job.caches.finish(response.get("cache.manifest"))?;
-            finish(&response, args)
+            let finished = finish(&response, args)?;
+            Ok(code.map_or(finished, ExitCode::from))
         }
         Err(error) => Ok(failure(&error, steps)),
     }

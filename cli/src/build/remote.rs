@@ -12,6 +12,8 @@ use lamina_llb::CacheOption;
 use lamina_llb::SourceExcerpt;
 use tokio::sync::mpsc;
 
+use super::driven::Driven;
+use super::driven::Driver;
 use super::job::Job;
 use crate::args::ConnectionArgs;
 use crate::args::ResultArgs;
@@ -26,6 +28,7 @@ const CANCELLED: i32 = 1;
 /// Lets the daemon at `address` build, shows progress, and tells the end.
 pub(super) async fn run(
     job: Job,
+    driver: Option<Driver>,
     address: &str,
     connection: &ConnectionArgs,
     args: &ResultArgs,
@@ -37,7 +40,8 @@ pub(super) async fn run(
     };
     let (sender, mut messages) = mpsc::unbounded_channel();
     let (told, events) = mpsc::unbounded_channel();
-    let shown = tokio::spawn(progress::show(args.progress, events));
+    let (shown, holder) = progress::show(args.progress, events);
+    let driven = driver.map(|driver| Driven::new(driver, &job.source, holder));
     let converted = tokio::spawn(async move {
         while let Some(message) = messages.recv().await {
             for event in progress::events(message) {
@@ -46,17 +50,33 @@ pub(super) async fn run(
             }
         }
     });
-    let outcome = client.solve(request(&job), sender, &cancel).await;
+    let outcome = match &driven {
+        None => client.solve(request(&job), sender, &cancel).await,
+        Some(driven) => {
+            let drive = |gateway| driven.drive(gateway);
+            let built = client.build(undriven(request(&job)), drive, sender, &cancel);
+            built.await
+        }
+    };
     drop(converted.await);
     let steps = shown.await.unwrap_or_default();
-    match outcome {
-        Ok(response) => super::end(&job, Ok(response), args, &steps),
-        Err(ClientError::Daemon(failure)) => {
-            super::end(&job, Err(build_error(*failure)), args, &steps)
-        }
-        Err(ClientError::Cancelled(_)) => super::end(&job, Err(cancelled()), args, &steps),
-        Err(other) => Err(other.into()),
-    }
+    let code = driven.as_ref().and_then(Driven::code);
+    let outcome = match outcome {
+        Ok(response) => Ok(response),
+        Err(ClientError::Daemon(failure)) => Err(build_error(*failure)),
+        Err(ClientError::Cancelled(_)) => Err(cancelled()),
+        Err(other) => return Err(other.into()),
+    };
+    super::end(&job, outcome, args, &steps, code)
+}
+
+/// Leaves what makes the result to who drives the build.
+fn undriven(mut request: BuildRequest) -> BuildRequest {
+    request.definition = None;
+    request.frontend.clear();
+    request.options.clear();
+    request.inputs.clear();
+    request
 }
 
 fn request(job: &Job) -> BuildRequest {
@@ -99,7 +119,7 @@ fn request(job: &Job) -> BuildRequest {
 }
 
 /// The daemon's error as one of this process, so that both are reported alike.
-fn build_error(failure: Failure) -> BuildError {
+pub(super) fn build_error(failure: Failure) -> BuildError {
     let excerpt = |(info, ranges)| SourceExcerpt { info, ranges };
     BuildError {
         cancelled: failure.code == CANCELLED,

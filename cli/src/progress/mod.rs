@@ -6,6 +6,7 @@
 //! failure [`report`] prints the failed step's log and the excerpt of the user's file.
 
 mod hint;
+mod hold;
 mod model;
 mod plain;
 mod rawjson;
@@ -19,11 +20,14 @@ use std::time::Duration;
 use clap::ValueEnum;
 use lamina_solver::Event;
 use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::task::JoinHandle;
 
+pub(crate) use hold::Holder;
 pub(crate) use model::Steps;
 pub(crate) use report::report_failure;
 pub(crate) use status::events;
 
+use hold::Hold;
 use model::Change;
 
 /// How often the live picture is drawn.
@@ -77,9 +81,19 @@ fn display(mode: Mode) -> Box<dyn Display> {
     }
 }
 
-/// Shows events until their sender is gone, and returns all that they said.
-pub(crate) async fn show(mode: Mode, mut events: UnboundedReceiver<Event>) -> Steps {
-    let mut display = display(mode);
+/// Starts a task that shows events until their sender is gone, and returns all that they said. The
+/// holder makes it leave the screen to others.
+pub(crate) fn show(mode: Mode, events: UnboundedReceiver<Event>) -> (JoinHandle<Steps>, Holder) {
+    let (holder, holds) = hold::channel();
+    (tokio::spawn(show_held(mode, events, holds)), holder)
+}
+
+async fn show_held(
+    mode: Mode,
+    mut events: UnboundedReceiver<Event>,
+    mut holds: UnboundedReceiver<Hold>,
+) -> Steps {
+    let mut shown: Box<dyn Display> = display(mode);
     let mut steps = Steps::default();
     let mut clock = tokio::time::interval(REDRAW);
     loop {
@@ -87,16 +101,49 @@ pub(crate) async fn show(mode: Mode, mut events: UnboundedReceiver<Event>) -> St
             event = events.recv() => match event {
                 Some(event) => {
                     if let Some(change) = steps.apply(&event) {
-                        display.change(&mut steps, &change, &event);
+                        shown.change(&mut steps, &change, &event);
                     }
                 }
                 None => break,
             },
-            _ = clock.tick() => display.tick(&steps),
+            Some(hold) = holds.recv() => {
+                shown.finish(&steps);
+                be_still(hold, &mut steps, &mut events).await;
+                // What is on the screen by then is not to be drawn over.
+                shown = Box::new(Silent);
+            }
+            _ = clock.tick() => shown.tick(&steps),
         }
     }
-    display.finish(&steps);
+    shown.finish(&steps);
     steps
+}
+
+/// Takes note of events without showing them, until the screen is free again.
+async fn be_still(hold: Hold, steps: &mut Steps, events: &mut UnboundedReceiver<Event>) {
+    let Hold {
+        error,
+        still,
+        mut ended,
+    } = hold;
+    if let Some(error) = error {
+        crate::report::text(&report_failure(&error, steps));
+    }
+    // Who has gone wants it no more.
+    still.send(()).ok();
+    loop {
+        tokio::select! {
+            event = events.recv() => match event {
+                Some(event) => {
+                    steps.apply(&event);
+                }
+                // The caller notices that there are no more.
+                None => return drop(ended.await),
+            },
+            // Never sent, so this is the drop.
+            _ = &mut ended => return,
+        }
+    }
 }
 
 /// Writes a number of bytes as people read it: `4.20kB`, `1.05MB`.

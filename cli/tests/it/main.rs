@@ -1,6 +1,7 @@
 //! The command as a client of a daemon, end to end; the daemon is the same program.
 
 mod harness;
+mod run;
 
 use std::fs;
 use std::io::Read as _;

@@ -1,0 +1,158 @@
+//! Builds that the command drives itself, as buildx does: to look at what a step has left, or to run
+//! something on the result.
+//!
+//! ```text
+//! a daemon            Client::build ── the daemon's socket ───┐
+//!                                                             ├──► Driver::drive(Gateway)
+//! an engine in here   InProcess, a frontend ── a pipe ────────┘
+//! ```
+//! Either way the driver talks LLBBridge, so it is written once.
+
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+
+use async_trait::async_trait;
+use lamina_client::ClientError;
+use lamina_client::Gateway;
+use lamina_engine::BuildSource;
+use lamina_grpc::PipeServer;
+use lamina_llb::Bridge;
+use lamina_llb::BridgeServer as _;
+use lamina_llb::BuildError;
+use lamina_llb::BuildResult;
+use lamina_llb::Frontend;
+use lamina_llb::Pipe;
+use lamina_proto::gateway;
+use tokio::io::DuplexStream;
+
+use super::shell::DebugShell;
+use crate::progress::Holder;
+use crate::run::Run;
+
+/// Bytes that wait in the pipe to the engine of this process.
+const PIPE_BYTES: usize = 1 << 20;
+
+/// What is done with a build beside building.
+pub(super) enum Driver {
+    /// A shell at the step that fails.
+    Shell(DebugShell),
+    /// A program on the result.
+    Run(Box<Run>),
+}
+
+/// A driver at work.
+pub(super) struct Driven {
+    pub(super) driver: Driver,
+    /// The frontend that makes the result.
+    pub(super) frontend: gateway::SolveRequest,
+    /// Keeps the display still while somebody else has the screen.
+    pub(super) holder: Holder,
+    /// What the command ends with, if the build succeeds.
+    code: Mutex<Option<u8>>,
+}
+
+impl Driven {
+    pub(super) fn new(driver: Driver, source: &BuildSource, holder: Holder) -> Self {
+        Self {
+            driver,
+            frontend: frontend_of(source),
+            holder,
+            code: Mutex::default(),
+        }
+    }
+
+    /// Builds, and does what there is to do with it.
+    pub(super) async fn drive(&self, gateway: Gateway) -> Result<gateway::Result, ClientError> {
+        let built = gateway.solve(self.frontend.clone()).await;
+        match &self.driver {
+            Driver::Shell(shell) => {
+                if let Err(ClientError::Daemon(failure)) = &built {
+                    shell.open(&gateway, failure, &self.holder).await;
+                }
+                built
+            }
+            Driver::Run(run) => {
+                let built = built?;
+                let held = self.holder.hold(None).await;
+                let code = run.on(&gateway, &self.frontend, &built).await;
+                drop(held);
+                let mut kept = self.code.lock().unwrap_or_else(PoisonError::into_inner);
+                *kept = Some(code?);
+                // Nothing of the container is a result.
+                Ok(gateway::Result::default())
+            }
+        }
+    }
+
+    /// Drives the build of an engine in this process, over its pipe.
+    pub(super) async fn drive_over(&self, pipe: DuplexStream) {
+        let driven = lamina_client::frontend::drive(pipe, |gateway| self.drive(gateway)).await;
+        if let Err(error) = driven {
+            // The build has ended first, and says why.
+            tracing::debug!(%error, "the pipe of the engine ended");
+        }
+    }
+
+    /// Returns what a program ended with.
+    pub(super) fn code(&self) -> Option<u8> {
+        *self.code.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Asks for what a build of `source` would make, at once and not when it is needed.
+fn frontend_of(source: &BuildSource) -> gateway::SolveRequest {
+    let mut request = gateway::SolveRequest {
+        evaluate: true,
+        ..gateway::SolveRequest::default()
+    };
+    match source.clone() {
+        BuildSource::Frontend {
+            name,
+            options,
+            inputs,
+        } => {
+            request.frontend = name;
+            request.frontend_opt = options;
+            request.frontend_inputs = inputs;
+        }
+        BuildSource::Definition(definition) => request.definition = Some(definition),
+        // The command line makes none of these.
+        BuildSource::Client { .. } => {}
+    }
+    request
+}
+
+/// The frontend of an engine in this process that is this command itself.
+struct InProcess(Mutex<Option<DuplexStream>>);
+
+/// Returns a source for an engine in this process, and the pipe from which it is driven.
+pub(super) fn in_process() -> (BuildSource, DuplexStream) {
+    let (ours, theirs) = tokio::io::duplex(PIPE_BYTES);
+    let source = BuildSource::Client {
+        frontend: Arc::new(InProcess(Mutex::new(Some(theirs)))),
+        options: Default::default(),
+        inputs: Default::default(),
+    };
+    (source, ours)
+}
+
+#[async_trait]
+impl Frontend for InProcess {
+    async fn build(&self, bridge: Arc<dyn Bridge>) -> Result<BuildResult, BuildError> {
+        let pipe = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let unanswered = || Err(BuildError::cancelled());
+        let Some(pipe) = pipe else {
+            return unanswered();
+        };
+        let (reader, writer) = tokio::io::split(pipe);
+        let pipe = Pipe {
+            reader: Box::new(reader),
+            writer: Box::new(writer),
+        };
+        PipeServer
+            .serve(bridge, pipe)
+            .await
+            .unwrap_or_else(unanswered)
+    }
+}
