@@ -1,7 +1,7 @@
 //! Measures daemons with one client: gateway reads, uploads, graphs, memory, and starting.
 //!
 //! ```text
-//! daemon-bench [CASE..] -- ADDRESS [PEER]    reads, graph, rebuild, upload
+//! daemon-bench [CASE..] -- ADDRESS [PEER]    reads, graph, rebuild, upload, containers
 //! daemon-bench copies DIR ADDRESS [PEER]     file operations, with the files of the client below DIR
 //! daemon-bench large DIR ADDRESS [PEER]      of these, copies of large files
 //! daemon-bench steps BASE ADDRESS [PEER]     steps on the root file system in BASE
@@ -10,6 +10,7 @@
 //! Addresses are those of daemons that speak BuildKit's API; each figure of the second is printed
 //! beside the first, with the ratio. `scripts/bench daemon` starts the daemons.
 
+mod containers;
 mod context;
 mod copies;
 mod fill;
@@ -76,6 +77,9 @@ async fn compare(words: &[&str]) -> Outcome<()> {
     if wanted("upload") {
         upload::upload(&subjects).await?;
         memory(&subjects, "after the uploads").await;
+    }
+    if wanted("containers") {
+        containers::containers(&subjects).await?;
     }
     Ok(())
 }
