@@ -8,6 +8,7 @@ use lamina_llb::Reference;
 use lamina_llb::ResultRefs;
 use lamina_proto::gateway;
 use lamina_proto::gateway::result;
+use lamina_proto::pb;
 
 use super::DrivenBuild;
 use crate::status;
@@ -45,7 +46,7 @@ impl DrivenBuild {
     fn to_ref(&self, reference: Option<&Reference>) -> gateway::Ref {
         gateway::Ref {
             id: self.references.add(reference),
-            def: reference.map(|reference| reference.definition().clone()),
+            def: reference.map(|reference| readable(reference.definition().clone())),
         }
     }
 
@@ -96,5 +97,60 @@ impl DrivenBuild {
             true => ResultRefs::default(),
             false => ResultRefs::Map(refs),
         })
+    }
+}
+
+/// Leaves out what says nothing: an entry of a map whose value is empty goes over the wire without
+/// a value, which Go's clients take for a null pointer and fail on. Their own definitions have such
+/// entries.
+fn readable(mut definition: pb::Definition) -> pb::Definition {
+    let empty = pb::OpMetadata::default();
+    definition.metadata.retain(|_, metadata| *metadata != empty);
+    if let Some(source) = &mut definition.source {
+        let said = |locations: &pb::Locations| !locations.locations.is_empty();
+        source.locations.retain(|_, locations| said(locations));
+        for info in &mut source.infos {
+            // As deep as messages may nest.
+            info.definition = info.definition.take().map(readable);
+        }
+    }
+    definition
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn nested(definition: Option<pb::Definition>) -> pb::Definition {
+        let said = pb::Locations {
+            locations: vec![pb::Location::default()],
+        };
+        let locations = [("silent", pb::Locations::default()), ("said", said)];
+        let info = pb::SourceInfo {
+            definition,
+            ..pb::SourceInfo::default()
+        };
+        pb::Definition {
+            metadata: [("op".to_owned(), pb::OpMetadata::default())].into(),
+            source: Some(pb::Source {
+                locations: locations.map(|(key, one)| (key.to_owned(), one)).into(),
+                infos: vec![info],
+            }),
+            ..pb::Definition::default()
+        }
+    }
+
+    #[test]
+    fn entries_that_say_nothing_are_left_out_at_every_depth() {
+        let outer = readable(nested(Some(nested(None))));
+        let inner = outer
+            .source
+            .as_ref()
+            .and_then(|source| source.infos[0].definition.clone());
+        for definition in [outer, inner.expect("a definition")] {
+            assert!(definition.metadata.is_empty());
+            let source = definition.source.expect("a source map");
+            assert_eq!(source.locations.keys().collect::<Vec<_>>(), ["said"]);
+        }
     }
 }
