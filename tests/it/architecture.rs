@@ -9,7 +9,7 @@ use serde_json::Value;
 /// Rows of the house, bottom first; a crate may use crates of lower rows only.
 const ROWS: &[&[&str]] = &[
     &["types", "patterns"],
-    &["proto", "snapshotter"],
+    &["proto", "snapshotter", "network"],
     &["content", "session"],
     &["registry"],
     &["solver", "fileops", "executor", "sources", "exporters"],
