@@ -2,6 +2,7 @@
 
 use lamina_executor::ExecError;
 use lamina_llb::CacheMountError;
+use lamina_network::NetworkError;
 use lamina_registry::RegistryError;
 use lamina_snapshotter::SnapshotError;
 use lamina_types::PathError;
@@ -41,6 +42,9 @@ pub enum OpenError {
     /// Registries are configured wrongly.
     #[error(transparent)]
     Registry(Box<RegistryError>),
+    /// Steps cannot have the network that was asked for.
+    #[error(transparent)]
+    Network(#[from] NetworkError),
     /// Processes cannot be run.
     #[error(transparent)]
     Executor(#[from] ExecError),

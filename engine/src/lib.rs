@@ -26,6 +26,7 @@ mod flusher;
 mod history;
 mod limits;
 mod mounts;
+mod networks;
 mod options;
 mod platforms;
 mod state;

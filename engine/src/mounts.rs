@@ -86,8 +86,13 @@ pub(crate) fn notice(chosen: &Chosen) -> Option<VertexEvent> {
         return None;
     }
     let name = format!("[internal] slower mounts: {}", chosen.reason());
+    Some(first_line(name))
+}
+
+/// Returns something for a build to show before its steps.
+pub(crate) fn first_line(name: String) -> VertexEvent {
     let now = Some(SystemTime::now());
-    Some(VertexEvent {
+    VertexEvent {
         digest: Digest::of(name.as_bytes()),
         inputs: Vec::new(),
         name,
@@ -96,7 +101,7 @@ pub(crate) fn notice(chosen: &Chosen) -> Option<VertexEvent> {
         completed: now,
         error: None,
         progress_group: None,
-    })
+    }
 }
 
 impl Engine {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use lamina_executor::CdiDevice;
 use lamina_llb::WorkerInfo;
+use lamina_network::Networks;
 use lamina_proto::pb;
 use lamina_proto::worker;
 use lamina_snapshotter::Chosen;
@@ -21,6 +22,8 @@ use crate::usage::policy_message;
 const PREFIX: &str = "org.mobyproject.buildkit.worker.";
 /// Why the snapshotter is the one that it is.
 const REASON: &str = "lamina.snapshotter.reason";
+/// What the network of steps is.
+const NETWORK: &str = "lamina.network";
 
 impl Engine {
     /// Returns what steps run on (rows CTL-03 to CTL-05), if the filters let it through (CTL-02).
@@ -64,12 +67,17 @@ impl Engine {
 }
 
 /// Describes the worker. Labels that the user gives win.
-pub(crate) fn describe(id: String, options: &EngineOptions, mounts: &Chosen) -> WorkerInfo {
+pub(crate) fn describe(
+    id: String,
+    options: &EngineOptions,
+    mounts: &Chosen,
+    networks: &Networks,
+) -> WorkerInfo {
     let selinux = std::path::Path::new("/sys/fs/selinux/enforce").exists();
     let own = [
         ("executor", "oci".to_owned()),
         ("hostname", hostname()),
-        ("network", "host".to_owned()),
+        ("network", networks.label().to_owned()),
         ("oci.process-mode", "sandbox".to_owned()),
         ("selinux.enabled", selinux.to_string()),
         ("snapshotter", mounts::label(mounts.backend).to_owned()),
@@ -79,6 +87,7 @@ pub(crate) fn describe(id: String, options: &EngineOptions, mounts: &Chosen) -> 
         .map(|(name, value)| (format!("{PREFIX}{name}"), value))
         .collect();
     labels.insert(REASON.to_owned(), mounts.reason());
+    labels.insert(NETWORK.to_owned(), networks.description().to_owned());
     labels.extend(options.labels.clone());
     WorkerInfo { id, labels }
 }

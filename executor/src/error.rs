@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use lamina_network::NetworkError;
 use lamina_snapshotter::SnapshotError;
 use lamina_types::BlockingError;
 use lamina_types::Cancelled;
@@ -92,6 +93,9 @@ pub enum ExecError {
         /// What the kernel said.
         source: io::Error,
     },
+    /// The step has no network of the kind that was set up for all.
+    #[error(transparent)]
+    Network(#[from] NetworkError),
     /// A file of ours could not be used.
     #[error(transparent)]
     Io(#[from] PathError),

@@ -38,19 +38,26 @@ pub(crate) fn hosts(hostname: &str, extra: &[(String, IpAddr)]) -> String {
     text
 }
 
+/// How a step reaches name servers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Resolver {
+    /// On the host's network, as the host.
+    Local,
+    /// From elsewhere: not those on loopback addresses, in whose place a `forwarder` may answer.
+    Remote { forwarder: Option<IpAddr> },
+}
+
 /// Reads the host's resolver configuration, puts the wishes over it, and makes it fit a step.
 ///
 /// Servers on loopback addresses answer only where the host's network is shared; elsewhere they are
-/// dropped, and public ones stand in when none is left.
-pub(crate) fn resolv_conf(dns: &DnsConfig, shares_host_network: bool) -> String {
+/// dropped, and when none is left, the network's own stands in, or else public ones.
+pub(crate) fn resolv_conf(dns: &DnsConfig, resolver: Resolver) -> String {
     let host = read(Path::new(RESOLV_CONF));
-    if shares_host_network {
-        return adapt(&overridden(&host, dns), true);
+    if resolver != Resolver::Local && servers(&host) == [RESOLVED_ADDRESS] {
+        // What systemd-resolved asks itself.
+        return adapt(&overridden(&read(Path::new(RESOLVED_CONF)), dns), resolver);
     }
-    if servers(&host) == [RESOLVED_ADDRESS] {
-        return adapt(&overridden(&read(Path::new(RESOLVED_CONF)), dns), false);
-    }
-    adapt(&overridden(&host, dns), false)
+    adapt(&overridden(&host, dns), resolver)
 }
 
 /// Replaces each kind of line for which there is a wish.
@@ -93,11 +100,16 @@ fn server(line: &str) -> Option<&str> {
         .flatten()
 }
 
-fn adapt(text: &str, keep_loopback: bool) -> String {
-    let usable = |address: &&str| keep_loopback || !is_loopback(address);
-    let mut kept: Vec<&str> = servers(text).into_iter().filter(usable).collect();
-    if kept.is_empty() {
-        kept.extend(PUBLIC_SERVERS);
+fn adapt(text: &str, resolver: Resolver) -> String {
+    let usable = |address: &&str| resolver == Resolver::Local || !is_loopback(address);
+    let kept = servers(text).into_iter().filter(usable);
+    let mut kept: Vec<String> = kept.map(str::to_owned).collect();
+    match resolver {
+        _ if !kept.is_empty() => {}
+        Resolver::Remote {
+            forwarder: Some(forwarder),
+        } => kept.push(forwarder.to_string()),
+        _ => kept.extend(PUBLIC_SERVERS.map(str::to_owned)),
     }
     let mut adapted = String::new();
     for address in kept {
@@ -172,34 +184,50 @@ mod tests {
         let public = "nameserver 8.8.8.8\nnameserver 8.8.4.4\n\
                       nameserver 2001:4860:4860::8888\nnameserver 2001:4860:4860::8844\n";
         let local = "# made by hand\nnameserver 127.0.0.1\nsearch a b\noptions ndots:1\n";
-        for (name, text, keep, expected) in [
+        let remote = Resolver::Remote { forwarder: None };
+        let forwarded = Resolver::Remote {
+            forwarder: Some(IpAddr::from([169, 254, 1, 1])),
+        };
+        for (name, text, resolver, expected) in [
             (
                 "plain",
                 "nameserver 1.1.1.1\n",
-                false,
+                remote,
                 "nameserver 1.1.1.1\n".to_owned(),
             ),
             (
                 "loopback on the host network",
                 local,
-                true,
+                Resolver::Local,
                 "nameserver 127.0.0.1\nsearch a b\noptions ndots:1\n".to_owned(),
             ),
             (
                 "loopback elsewhere",
                 local,
-                false,
+                remote,
                 format!("{public}search a b\noptions ndots:1\n"),
             ),
             (
                 "one of two",
                 "nameserver ::1\nnameserver 9.9.9.9\n",
-                false,
+                remote,
                 "nameserver 9.9.9.9\n".to_owned(),
             ),
-            ("nothing", "", true, public.to_owned()),
+            ("nothing", "", Resolver::Local, public.to_owned()),
+            (
+                "loopback behind a forwarder",
+                local,
+                forwarded,
+                "nameserver 169.254.1.1\nsearch a b\noptions ndots:1\n".to_owned(),
+            ),
+            (
+                "another behind a forwarder",
+                "nameserver 1.1.1.1\n",
+                forwarded,
+                "nameserver 1.1.1.1\n".to_owned(),
+            ),
         ] {
-            assert_eq!(adapt(text, keep), expected, "{name}");
+            assert_eq!(adapt(text, resolver), expected, "{name}");
         }
     }
 }

@@ -81,7 +81,8 @@ pub struct Ulimit {
 /// The network of a step (rows EXC-29 to EXC-31).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NetworkMode {
-    /// Outbound access. Without a configured bridge this is the host's network.
+    /// What [`ExecutorOptions::networks`](crate::ExecutorOptions::networks) gives: a namespace with
+    /// a way out, or the host's network.
     Sandbox,
     /// The host's network; whether a build may ask for it is the caller's business.
     Host,

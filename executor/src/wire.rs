@@ -43,7 +43,7 @@ pub(crate) struct Description {
     pub(crate) user: Identity,
     /// Host name.
     pub(crate) hostname: String,
-    /// Whether it has a network namespace of its own.
+    /// Which network namespace it is in.
     pub(crate) network: Network,
     /// Whether it is confined.
     pub(crate) confined: bool,
@@ -59,9 +59,9 @@ pub(crate) struct Description {
     pub(crate) mounts: Vec<Mount>,
     /// How devices are kept from the step.
     pub(crate) devices: Devices,
-    /// Descriptors after the payload: standard streams, root, those of the mounts, control groups,
-    /// and one that closes when the program starts, if `tells_start`. Where a step has its root, a
-    /// process that joins has the one whose container it joins.
+    /// Descriptors after the payload: standard streams, root, those of the mounts, the network if it
+    /// is given, control groups, and one that closes when the program starts, if `tells_start`. Where
+    /// a step has its root, a process that joins has the one whose container it joins.
     pub(crate) descriptors: usize,
     /// Where the control groups begin among them.
     pub(crate) first_cgroup: usize,
@@ -119,11 +119,18 @@ pub(crate) struct Identity {
     pub(crate) groups: Vec<u32>,
 }
 
+/// Where the root is among the descriptors of [`Description::descriptors`].
+pub(crate) const ROOT: usize = 3;
+
 /// What a step does about its network namespace.
 #[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Network {
+    /// It stays in the host's.
     Shared,
+    /// It makes a new one.
     Loopback,
+    /// It enters one that was sent along.
+    Given { index: usize },
 }
 
 /// How a step is kept from devices of the host for which it can make nodes (`mknod`).

@@ -42,6 +42,7 @@ use crate::history::History;
 use crate::history::record;
 use crate::history::record::Ending;
 use crate::mounts;
+use crate::networks;
 use crate::random_id;
 use crate::status::FinishedLog;
 use crate::status::Recorder;
@@ -157,7 +158,11 @@ impl Engine {
         events: EventSender,
         cancel: CancelToken,
     ) -> Result<(BuildOutcome, ExportResponses), BuildError> {
-        if let Some(notice) = mounts::notice(&self.0.mounts).filter(|_| !request.internal) {
+        let notices = [
+            mounts::notice(&self.0.mounts),
+            networks::notice(self.networks()),
+        ];
+        for notice in notices.into_iter().flatten().filter(|_| !request.internal) {
             events.send(Event::Vertex(notice));
         }
         request.entitlements = self.grant(request.entitlements)?;

@@ -36,6 +36,12 @@ pub(crate) fn filters_choose() -> Outcome {
             worker.labels.get("lamina.snapshotter.reason"),
             Some(&engine.mounts().reason())
         );
+        let networks = engine.networks();
+        assert_eq!(label("network"), Some(networks.label()));
+        assert_eq!(
+            worker.labels.get("lamina.network").map(String::as_str),
+            Some(networks.description())
+        );
         let host = Platform::host();
         let first = &worker.platforms[0];
         assert_eq!(

@@ -35,7 +35,7 @@ const BEFORE_MOUNTS: usize = 4;
 
 /// The mounts of a step, as they pile up.
 pub(super) struct Sources<'a> {
-    engine: &'a Engine,
+    pub(super) engine: &'a Engine,
     nodev: bool,
     pub(super) blobs: Blobs,
     pub(super) sent: Vec<OwnedFd>,

@@ -53,6 +53,7 @@ use crate::wire::Description;
 use crate::wire::Failure;
 use crate::wire::Network;
 use crate::wire::Order;
+use crate::wire::ROOT;
 use crate::wire::Report;
 
 impl From<PathError> for Failure {
@@ -78,7 +79,7 @@ fn path_error(path: impl Into<String>, source: io::Error) -> String {
 struct Step {
     description: Description,
     blobs: Vec<u8>,
-    /// Those of the description, in its order: standard streams, root, mounts, control groups.
+    /// Those of the description, in its order: standard streams, root, mounts, network, control groups.
     descriptors: Vec<OwnedFd>,
     /// Where the terminal is sent to.
     socket: OwnedFd,
@@ -95,7 +96,7 @@ impl Step {
         &self.descriptors[2]
     }
     fn root(&self) -> &OwnedFd {
-        &self.descriptors[3]
+        &self.descriptors[ROOT]
     }
     fn cgroups(&self) -> &[OwnedFd] {
         &self.descriptors[self.description.first_cgroup..]
@@ -131,7 +132,7 @@ fn run(socket: &OwnedFd, order: Order, machine: &Machine) -> Result<Infallible, 
     if order == Order::Join {
         return join::run(step, machine);
     }
-    leave_namespaces(&step.description)?;
+    leave_namespaces(&step)?;
     let prepared = prepare::prepare(&step)?;
     if let Some(oci) = &step.description.oci_runtime {
         return oci::run(&step, &prepared, oci);
@@ -182,7 +183,13 @@ fn enter_cgroups(groups: &[OwnedFd]) -> io::Result<()> {
     Ok(())
 }
 
-fn leave_namespaces(description: &Description) -> Result<(), Failure> {
+fn leave_namespaces(step: &Step) -> Result<(), Failure> {
+    let description = &step.description;
+    if let Network::Given { index } = description.network {
+        let missing = || Failure::Sandbox("the network was not sent".to_owned());
+        let network = step.descriptors.get(index).ok_or_else(missing)?;
+        nix::sched::setns(network, CloneFlags::CLONE_NEWNET).at("enter the network")?;
+    }
     let mut flags = CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWIPC | CloneFlags::CLONE_NEWUTS;
     if description.oci_runtime.is_none() {
         // An OCI runtime looks for its groups where the host has them.

@@ -15,6 +15,7 @@ use lamina_executor::ProcessSpec;
 use lamina_executor::Root;
 use lamina_executor::RuntimeKind;
 use lamina_executor::SecurityMode;
+use lamina_network::Networks;
 use lamina_snapshotter::ActiveLayer;
 use lamina_snapshotter::Backend;
 use lamina_snapshotter::LayerStack;
@@ -53,6 +54,23 @@ impl World {
         runtime: RuntimeKind,
         xattrs: XattrNamespace,
     ) -> Result<Self, SnapshotError> {
+        Self::with_networks(
+            backend,
+            state,
+            program,
+            (runtime, xattrs),
+            Networks::default(),
+        )
+    }
+
+    /// The same, with networks for steps.
+    pub(crate) fn with_networks(
+        backend: Backend,
+        state: &Path,
+        program: &Path,
+        (runtime, xattrs): (RuntimeKind, XattrNamespace),
+        networks: Networks,
+    ) -> Result<Self, SnapshotError> {
         let store = SnapshotStore::open(&state.join("layers"), xattrs).expect("store opens");
         let active = store.prepare(&LayerStack::empty()).expect("a layer");
         fill(&active);
@@ -67,6 +85,7 @@ impl World {
             program: program.to_owned(),
             dns: Default::default(),
             max_processes: ProcessLimit::At(MAX_PROCESSES),
+            networks,
             run_dir: state.join("run"),
             cgroup_parent: String::new(),
         })

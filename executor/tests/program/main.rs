@@ -15,6 +15,9 @@ use lamina_executor::ExitStatus;
 use lamina_executor::RuntimeKind;
 use lamina_executor::userns;
 use lamina_executor::userns::IdMapping;
+use lamina_network::Mode;
+use lamina_network::NetworkOptions;
+use lamina_network::Networks;
 use lamina_snapshotter::Backend;
 use lamina_snapshotter::XattrNamespace;
 
@@ -24,6 +27,9 @@ fn main() {
     match arguments.as_slice() {
         ["runtime"] => lamina_executor::runtime_main(),
         ["measure", state, count] => measure(Path::new(state), count.parse().expect("a number")),
+        ["measure-bridge", state, count] => {
+            measure_on_bridge(Path::new(state), count.parse().expect("a number"));
+        }
         ["shell", state, script] => shell(Path::new(state), XattrNamespace::Trusted, script),
         ["as-user", state, script] => {
             let xattrs = become_user();
@@ -206,7 +212,27 @@ fn children(task: &str) -> Vec<String> {
 
 /// Prints how long a step of /bin/true takes over the process itself.
 fn measure(state: &Path, count: u32) {
-    let world = world(state, XattrNamespace::Trusted);
+    measure_in(&world(state, XattrNamespace::Trusted), count);
+}
+
+/// The same for steps with a network of their own; to be run in a network namespace of its own.
+fn measure_on_bridge(state: &Path, count: u32) {
+    let options = NetworkOptions {
+        mode: Mode::Bridge,
+        state_dir: state.join("networks"),
+        ..NetworkOptions::default()
+    };
+    let networks = Networks::start(options).unwrap_or_else(|error| fail(&error.to_string()));
+    let program = std::env::current_exe().expect("own path");
+    let how = (RuntimeKind::Builtin, XattrNamespace::Trusted);
+    let world = common::World::with_networks(Backend::Overlay, state, &program, how, networks);
+    measure_in(
+        &world.unwrap_or_else(|error| fail(&error.to_string())),
+        count,
+    );
+}
+
+fn measure_in(world: &common::World, count: u32) {
     tokio().block_on(async {
         world.run(world.spec(&["/bin/true"])).await.0.expect("runs");
         let mut times = Vec::new();

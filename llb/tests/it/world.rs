@@ -111,6 +111,7 @@ impl World {
             blocking: blocking.clone(),
             program: PathBuf::from("/proc/self/exe"),
             dns: Default::default(),
+            networks: Default::default(),
             run_dir: folder("run"),
             cgroup_parent: String::new(),
         });
