@@ -55,6 +55,7 @@ fn options(settings: Settings, sessions: SessionManager, notes: &mut Vec<String>
     options.version = version::version();
     options.gc = settings.gc;
     options.dns = settings.dns;
+    worker.network.put(&mut options.network);
     options.history = settings.history;
     options.step_log = settings.step.log(StepLogLimits::default()).or_environment();
     options.max_processes = settings.step.processes();

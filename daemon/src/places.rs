@@ -6,6 +6,7 @@
 //! | what must not outlive a process | `/run/lamina` | `$XDG_RUNTIME_DIR/lamina` |
 //! | socket | `/run/buildkit/buildkitd.sock` | `$XDG_RUNTIME_DIR/buildkit/buildkitd.sock` |
 //! | configuration | `/etc/buildkit/buildkitd.toml` | `~/.config/buildkit/buildkitd.toml` |
+//! | CNI plugins' configuration | `/etc/buildkit/cni.json` | `~/.config/buildkit/cni.json` |
 //!
 //! Socket and configuration are where clients and scripts expect BuildKit's (rows NET-01, FLG-01).
 
@@ -47,6 +48,16 @@ pub fn default_socket() -> PathBuf {
 /// Returns the path of the configuration file.
 #[must_use]
 pub fn default_config() -> PathBuf {
+    config_folder().join("buildkitd.toml")
+}
+
+/// Returns the path of the configuration of CNI plugins (row FLG-13).
+#[must_use]
+pub fn default_cni_config() -> PathBuf {
+    config_folder().join("cni.json")
+}
+
+fn config_folder() -> PathBuf {
     let folder = if is_rootless() {
         variable("XDG_CONFIG_HOME")
             .or_else(|| variable("HOME").map(|home| home.join(".config")))
@@ -54,7 +65,7 @@ pub fn default_config() -> PathBuf {
     } else {
         PathBuf::from("/etc")
     };
-    folder.join("buildkit/buildkitd.toml")
+    folder.join("buildkit")
 }
 
 /// Says whether this process is not the machine's root: an ordinary user, or root of a user

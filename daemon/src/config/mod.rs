@@ -88,13 +88,24 @@ pub(crate) struct Worker {
     pub(crate) snapshotter: Option<String>,
     pub(crate) labels: BTreeMap<String, String>,
     pub(crate) max_parallelism: Option<usize>,
-    pub(crate) network_mode: Option<String>,
+    pub(crate) network: Network,
     pub(crate) binary: Option<PathBuf>,
     /// `defaultCgroupParent`.
     pub(crate) cgroup_parent: Option<String>,
     pub(crate) gc: Option<bool>,
     pub(crate) caps: Caps,
     pub(crate) policies: Vec<Policy>,
+}
+
+/// The network of steps (row CFG-09).
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Network {
+    pub(crate) mode: Option<String>,
+    pub(crate) cni_config: Option<PathBuf>,
+    pub(crate) cni_plugins: Option<PathBuf>,
+    pub(crate) pool_size: Option<usize>,
+    pub(crate) bridge_name: Option<String>,
+    pub(crate) bridge_subnet: Option<String>,
 }
 
 /// How much the cache may take.

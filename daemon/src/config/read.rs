@@ -14,6 +14,7 @@ use super::Dns;
 use super::Frontends;
 use super::Grpc;
 use super::History;
+use super::Network;
 use super::Policy;
 use super::Registry;
 use super::Worker;
@@ -35,11 +36,6 @@ const WORKER: &[&str] = &[
     "proxySnapshotterPath",
     "stargzSnapshotter",
     "userRemapUnsupported",
-    "cniConfigPath",
-    "cniBinaryPath",
-    "cniPoolSize",
-    "bridgeName",
-    "bridgeSubnet",
 ];
 
 /// Values that ask for what is so anyway; they need no warning.
@@ -147,7 +143,7 @@ fn worker(mut section: Section, notes: &mut Notes) -> Result<Worker, ConfigError
         snapshotter: section.take("snapshotter")?,
         labels: section.take("labels")?.unwrap_or_default(),
         max_parallelism: section.take("max-parallelism")?,
-        network_mode: section.take("networkMode")?,
+        network: network(&mut section)?,
         binary: section.take("binary")?,
         cgroup_parent: section.take("defaultCgroupParent")?,
         gc: section.take("gc")?,
@@ -156,6 +152,22 @@ fn worker(mut section: Section, notes: &mut Notes) -> Result<Worker, ConfigError
     section.without_effect(WORKER, &mut notes.without_effect);
     section.finish(&mut notes.unknown);
     Ok(worker)
+}
+
+/// Empty texts say nothing, as for BuildKit.
+fn network(section: &mut Section) -> Result<Network, ConfigError> {
+    let mut text = |key: &str| -> Result<Option<String>, ConfigError> {
+        let text: Option<String> = section.take(key)?;
+        Ok(text.filter(|text| !text.is_empty()))
+    };
+    Ok(Network {
+        mode: text("networkMode")?,
+        cni_config: text("cniConfigPath")?.map(Into::into),
+        cni_plugins: text("cniBinaryPath")?.map(Into::into),
+        bridge_name: text("bridgeName")?,
+        bridge_subnet: text("bridgeSubnet")?,
+        pool_size: section.take("cniPoolSize")?,
+    })
 }
 
 fn policy(mut section: Section, notes: &mut Notes) -> Result<Policy, ConfigError> {

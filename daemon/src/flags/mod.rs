@@ -100,9 +100,18 @@ pub(crate) struct WorkerFlags {
     /// What the collection keeps, in MB: RESERVED[,FREE[,MAXIMUM]]
     #[arg(long, value_name = "SIZES")]
     pub(crate) oci_worker_gc_keepstorage: Option<String>,
-    /// Network of steps that ask for none in particular: auto or host, which are the same here
+    /// Network of steps that ask for none in particular: auto, host, bridge, cni [default: auto]
     #[arg(long, value_name = "MODE")]
     pub(crate) oci_worker_net: Option<String>,
+    /// Configuration of the CNI plugins [default: /etc/buildkit/cni.json, or ~/.config/buildkit/cni.json]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) oci_cni_config_path: Option<PathBuf>,
+    /// Where the CNI plugins are [default: /opt/cni/bin]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) oci_cni_binary_dir: Option<PathBuf>,
+    /// How many networks are kept ready, of the bridge's too
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) oci_cni_pool_size: Option<usize>,
     /// How many steps run at once [default: one per processor, at least four]
     #[arg(long, value_name = "NUMBER")]
     pub(crate) oci_max_parallelism: Option<usize>,

@@ -27,6 +27,7 @@ use lamina_types::PathError;
 use lamina_types::Platform;
 
 pub(crate) use address::Address;
+pub(crate) use network::NetworkWishes;
 pub(crate) use owner::SocketOwner;
 
 use crate::config;
@@ -56,8 +57,10 @@ pub(crate) enum SettingsError {
     Label(String),
     #[error("unknown snapshotter name: {0:?}")]
     Snapshotter(String),
-    #[error("invalid network mode: {0:?}")]
-    NetworkMode(String),
+    #[error(transparent)]
+    NetworkMode(#[from] lamina_network::UnknownMode),
+    #[error("bridgeSubnet: {0}")]
+    BridgeSubnet(#[from] lamina_network::SubnetError),
     #[error("bad nameserver address {0:?}")]
     Nameserver(String),
     #[error("failed to parse storage {0:?}: expected RESERVED[,FREE[,MAXIMUM]] in MB")]
@@ -109,6 +112,7 @@ pub(crate) struct Tls {
 #[derive(Debug, Default)]
 pub(crate) struct WorkerSettings {
     pub(crate) labels: BTreeMap<String, String>,
+    pub(crate) network: NetworkWishes,
     pub(crate) snapshotter: SnapshotterKind,
     /// Empty = what is found.
     pub(crate) platforms: Vec<Platform>,
@@ -273,11 +277,17 @@ impl WorkerSettings {
             true => config.platforms,
             false => flags.oci_worker_platform,
         };
-        let mode = flags.oci_worker_net.or(config.network_mode);
-        network::check_mode(mode.as_deref(), notes)?;
+        let wishes = config::Network {
+            mode: flags.oci_worker_net.or(config.network.mode),
+            cni_config: flags.oci_cni_config_path.or(config.network.cni_config),
+            cni_plugins: flags.oci_cni_binary_dir.or(config.network.cni_plugins),
+            pool_size: flags.oci_cni_pool_size.or(config.network.pool_size),
+            ..config.network
+        };
         let snapshotter = flags.oci_worker_snapshotter.or(config.snapshotter);
         Ok(Self {
             labels,
+            network: NetworkWishes::read(wishes)?,
             snapshotter: snapshotter_kind(snapshotter.as_deref(), notes)?,
             platforms: platforms
                 .iter()

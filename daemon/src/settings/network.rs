@@ -1,13 +1,16 @@
-//! The network of steps (rows CFG-04, CFG-09, FLG-12).
-//!
-//! Steps have the host's network or none; there are no networks of a daemon's own.
+//! The network of steps (rows CFG-04, CFG-09, FLG-12, FLG-13).
 
 use std::net::IpAddr;
 
 use lamina_executor::DnsConfig;
+use lamina_network::CniOptions;
+use lamina_network::Mode;
+use lamina_network::NetworkOptions;
+use lamina_network::Subnet;
 
 use super::SettingsError;
 use crate::config;
+use crate::places;
 
 /// Reads what steps are to know of name servers.
 pub(super) fn dns(file: config::Dns) -> Result<DnsConfig, SettingsError> {
@@ -26,18 +29,40 @@ pub(super) fn dns(file: config::Dns) -> Result<DnsConfig, SettingsError> {
     })
 }
 
-/// Takes what BuildKit takes. Modes that there are not here mean the one that works, with a
-/// warning, so that a daemon that replaces another starts.
-pub(super) fn check_mode(mode: Option<&str>, notes: &mut Vec<String>) -> Result<(), SettingsError> {
-    match mode {
-        None | Some("" | "auto" | "host") => Ok(()),
-        Some(mode @ ("cni" | "bridge")) => {
-            notes.push(format!(
-                "there is no network mode {mode:?} here; steps use the network of the host"
-            ));
-            Ok(())
-        }
-        Some(other) => Err(SettingsError::NetworkMode(other.to_owned())),
+/// What flags and file ask for; the rest stays as it is.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct NetworkWishes {
+    mode: Mode,
+    cni: CniOptions,
+    pool_size: Option<usize>,
+    bridge_name: Option<String>,
+    bridge_subnet: Option<Subnet>,
+}
+
+impl NetworkWishes {
+    pub(super) fn read(wishes: config::Network) -> Result<Self, SettingsError> {
+        let usual = CniOptions::default();
+        let subnet = wishes.bridge_subnet.as_deref().map(str::parse);
+        Ok(Self {
+            mode: wishes.mode.unwrap_or_default().parse()?,
+            cni: CniOptions {
+                config: wishes.cni_config.unwrap_or_else(places::default_cni_config),
+                plugins: wishes.cni_plugins.unwrap_or(usual.plugins),
+            },
+            // BuildKit's zero is its default.
+            pool_size: wishes.pool_size.filter(|size| *size > 0),
+            bridge_name: wishes.bridge_name,
+            bridge_subnet: subnet.transpose()?,
+        })
+    }
+
+    /// Puts the wishes into the options of an engine.
+    pub(crate) fn put(self, options: &mut NetworkOptions) {
+        options.mode = self.mode;
+        options.cni = self.cni;
+        options.pool_size = self.pool_size;
+        options.bridge_name = self.bridge_name;
+        options.bridge_subnet = self.bridge_subnet;
     }
 }
 
@@ -69,21 +94,56 @@ mod tests {
     }
 
     #[test]
-    fn network_modes_are_buildkits() {
-        for (mode, told, taken) in [
-            (None, 0, true),
-            (Some(""), 0, true),
-            (Some("auto"), 0, true),
-            (Some("host"), 0, true),
-            (Some("cni"), 1, true),
-            (Some("bridge"), 1, true),
-            (Some("none"), 0, false),
-            (Some("Host"), 0, false),
+    fn networks_are_read_or_refused() {
+        for (mode, subnet, expected) in [
+            (None, None, Ok(Mode::Auto)),
+            (Some(""), None, Ok(Mode::Auto)),
+            (Some("auto"), None, Ok(Mode::Auto)),
+            (Some("host"), None, Ok(Mode::Host)),
+            (Some("cni"), None, Ok(Mode::Cni)),
+            (Some("bridge"), Some("10.9.0.0/16"), Ok(Mode::Bridge)),
+            (Some("none"), None, Err("invalid network mode: \"none\"")),
+            (Some("Host"), None, Err("invalid network mode: \"Host\"")),
+            (
+                Some("bridge"),
+                Some("10.9.0.0"),
+                Err("bridgeSubnet: \"10.9.0.0\" is no IPv4 network: expected ADDRESS/BITS"),
+            ),
         ] {
-            let mut notes = Vec::new();
-            let result = check_mode(mode, &mut notes);
-            assert_eq!(result.is_ok(), taken, "{mode:?}");
-            assert_eq!(notes.len(), told, "{mode:?}: {notes:?}");
+            let read = NetworkWishes::read(config::Network {
+                mode: mode.map(str::to_owned),
+                bridge_subnet: subnet.map(str::to_owned),
+                ..config::Network::default()
+            });
+            let read = read.map_err(|error| error.to_string());
+            let mode = read.map(|wishes| wishes.mode);
+            assert_eq!(mode, expected.map_err(str::to_owned), "{mode:?}");
         }
+    }
+
+    #[test]
+    fn all_wishes_reach_the_engine() {
+        let wishes = NetworkWishes::read(config::Network {
+            mode: Some("bridge".to_owned()),
+            cni_config: Some("/c".into()),
+            cni_plugins: Some("/p".into()),
+            pool_size: Some(3),
+            bridge_name: Some("br0".to_owned()),
+            bridge_subnet: Some("10.9.0.0/16".to_owned()),
+        });
+        let mut options = NetworkOptions::default();
+        wishes.expect("valid").put(&mut options);
+        let expected = NetworkOptions {
+            mode: Mode::Bridge,
+            cni: CniOptions {
+                config: "/c".into(),
+                plugins: "/p".into(),
+            },
+            pool_size: Some(3),
+            bridge_name: Some("br0".to_owned()),
+            bridge_subnet: Some("10.9.0.0/16".parse().expect("a network")),
+            ..NetworkOptions::default()
+        };
+        assert_eq!(options, expected);
     }
 }

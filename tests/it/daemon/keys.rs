@@ -32,8 +32,8 @@ const KEYS: &[(&str, &str, Seen)] = &[
     ),
     (
         "network cni",
-        "[worker.oci]\nnetworkMode = \"cni\"",
-        Told("there is no network mode \\\"cni\\\" here"),
+        "[worker.oci]\nnetworkMode = \"cni\"\ncniConfigPath = \"/nowhere.json\"",
+        Refused("cniConfigPath /nowhere.json: No such file or directory"),
     ),
     (
         "network none",
@@ -61,9 +61,14 @@ const KEYS: &[(&str, &str, Seen)] = &[
         Silent,
     ),
     (
-        "networks of their own",
-        "[worker.oci]\nnetworkMode = \"bridge\"\nbridgeName = \"br0\"",
-        Told("without effect here: worker.oci.bridgeName"),
+        "a bridge with a name that is none",
+        "[worker.oci]\nnetworkMode = \"bridge\"\nbridgeName = \"br/0\"",
+        Refused("bridgeName \\\"br/0\\\": expected 1 to 15 letters"),
+    ),
+    (
+        "addresses that are none",
+        "[worker.oci]\nnetworkMode = \"bridge\"\nbridgeSubnet = \"10.10.0.0\"",
+        Refused("\\\"10.10.0.0\\\" is no IPv4 network"),
     ),
     (
         "debug",

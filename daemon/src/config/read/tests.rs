@@ -29,6 +29,8 @@ fn a_harness_config() {
         [worker.oci]
           networkMode = "host"
           cniConfigPath = "/x"
+          cniPoolSize = 16
+          bridgeName = ""
           max-parallelism = 4
         [worker.containerd]
           enabled = false
@@ -54,7 +56,13 @@ fn a_harness_config() {
     };
     assert_eq!(config.registries["H"], registry);
     assert_eq!(config.worker.max_parallelism, Some(4));
-    assert_eq!(config.worker.network_mode.as_deref(), Some("host"));
+    let network = Network {
+        mode: Some("host".to_owned()),
+        cni_config: Some("/x".into()),
+        pool_size: Some(16),
+        ..Network::default()
+    };
+    assert_eq!(config.worker.network, network);
     assert_eq!(config.dns.nameservers, ["192.0.2.1"]);
     let cdi = Cdi {
         spec_dirs: vec!["/etc/cdi".into()],
@@ -64,11 +72,7 @@ fn a_harness_config() {
     assert_eq!(config.unknown, [""; 0]);
     assert_eq!(
         config.without_effect,
-        [
-            "worker.oci.cniConfigPath",
-            "provenanceEnvDir",
-            "otel.socketPath",
-        ]
+        ["provenanceEnvDir", "otel.socketPath"]
     );
 }
 
