@@ -30,6 +30,8 @@ const NO_PROGRAM: &str = "/lamina-doctor-no-such-program";
 const OVERLAY_FIX: &str = "see the reason; overlayfs needs a kernel with it, and in a container a \
                            folder that is itself no overlay (a volume)";
 
+const NETWORK_FIX: &str = "install the package passt, or slirp4netns; /dev/net/tun must be usable";
+
 const FUSE_FIX: &str = "modprobe fuse, and give this user access to /dev/fuse";
 
 /// Makes the checks; the process is in the namespaces of a build.
@@ -100,12 +102,16 @@ fn engines(scratch: &Path, store: Option<&Path>, run_dir: &Path) -> Vec<Finding>
 
 /// Opens an engine, which probes the mounts, and lets it run a step.
 async fn engine(root: &Path, run_dir: &Path) -> Vec<Finding> {
-    let engine = match Engine::open(EngineOptions::new(root, run_dir)).await {
+    let mut options = EngineOptions::new(root, run_dir);
+    options.network.cni.config = places::default_cni_config();
+    let engine = match Engine::open(options).await {
         Ok(engine) => engine,
         Err(error) => return vec![Finding::failed("mounts", error.to_string(), OVERLAY_FIX)],
     };
     let mut findings = mounts(&engine);
     findings.push(step(&engine).await);
+    // Some networks are not there before the first step.
+    findings.push(network(&engine));
     engine.settle().await;
     findings
 }
@@ -139,6 +145,16 @@ fn fuse(engine: &Engine) -> Finding {
             let text = format!("{error}; needed only where overlayfs does not work");
             Finding::missing("fuse", text, FUSE_FIX)
         }
+    }
+}
+
+/// Says where steps are that ask for no network in particular.
+fn network(engine: &Engine) -> Finding {
+    const WHAT: &str = "network";
+    let networks = engine.networks();
+    match networks.notice() {
+        None => Finding::ok(WHAT, format!("of steps: {}", networks.description())),
+        Some(notice) => Finding::missing(WHAT, notice, NETWORK_FIX),
     }
 }
 
