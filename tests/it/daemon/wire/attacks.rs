@@ -181,7 +181,9 @@ fn containers_have_no_rights_that_were_not_granted() {
 #[test]
 fn what_is_granted_must_be_asked_for() {
     let flags = |_: &crate::harness::Lamina| {
-        vec!["--allow-insecure-entitlement=security.insecure,network.host".to_owned()]
+        ["security.insecure", "network.host"]
+            .map(|name| format!("--allow-insecure-entitlement={name}"))
+            .to_vec()
     };
     with_flags(flags, async |wire| {
         for change in [
