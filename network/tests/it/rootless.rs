@@ -68,8 +68,8 @@ fn user_without_programs() {
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
     std::fs::set_permissions(&program, mode).expect("executable");
     let networks = Networks::start(self::options(vec![broken.path().to_owned()])).expect("starts");
-    say(&join(&networks).notice().unwrap_or_default().to_owned());
-    say(&join(&networks).notice().unwrap_or_default().to_owned());
+    say(join(&networks).notice().unwrap_or_default());
+    say(join(&networks).notice().unwrap_or_default());
     say(networks.label());
 }
 

@@ -325,7 +325,13 @@ fn the_machine_is_judged_for_every_user() {
         let judged = lamina.run(&["doctor"]).ok();
         let table = String::from_utf8(judged.stdout).expect("text");
         let root = lamina.root().display().to_string();
-        let parts = ["namespace", "overlayfs", "network", "builds can run here", &root];
+        let parts = [
+            "namespace",
+            "overlayfs",
+            "network",
+            "builds can run here",
+            &root,
+        ];
         for part in parts {
             assert!(table.contains(part), "{user:?}: {part} is not in\n{table}");
         }
