@@ -89,7 +89,10 @@ fn what_has_no_effect_is_told_unless_it_is_so_anyway() {
             "[worker.containerd]\nenabled = true",
             "worker.containerd.enabled",
         ),
-        ("[worker.oci]\nbridgeName = \"b\"", "worker.oci.bridgeName"),
+        (
+            "[worker.oci]\ndefaultCgroupParent = \"b\"",
+            "worker.oci.defaultCgroupParent",
+        ),
         ("[cache.gha]\nx = 1", "cache.gha"),
     ] {
         assert_eq!(in_vain(text), [told], "{text}");
