@@ -11,6 +11,7 @@ use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 use lamina_proto::pb;
 use lamina_proto::sourcepolicy::Policy;
+use lamina_sources::GitObjects;
 use lamina_types::Digest;
 use lamina_types::Platform;
 use lamina_types::Position;
@@ -134,6 +135,8 @@ pub struct ResolveSourceRequest {
     pub mode: String,
     /// Leave the config of an image out.
     pub no_config: bool,
+    /// Get the objects of a commit too, for which it is fetched (row GW-11).
+    pub git_objects: bool,
     /// Rules beside those of the build.
     pub policies: Vec<Policy>,
 }
@@ -147,6 +150,21 @@ pub struct ResolvedSource {
     pub image: Option<(Digest, Vec<u8>)>,
     /// Digest, file name and modification time (seconds) of a file from the web.
     pub http: Option<(Digest, String, Option<i64>)>,
+    /// A commit.
+    pub git: Option<ResolvedGit>,
+}
+
+/// What a name in a repository of git means now (row GW-11).
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct ResolvedGit {
+    /// The full name, or the commit if the source names no other.
+    pub reference: String,
+    /// The object that the name points to: a commit, or an annotated tag.
+    pub object: String,
+    /// The commit, if the object is known to be an annotated tag.
+    pub commit: Option<String>,
+    /// The objects as git has them, if they were asked for.
+    pub objects: Option<GitObjects>,
 }
 
 /// A program that is a frontend, to be run in a sandbox (row FGW-07).

@@ -66,6 +66,7 @@ pub use frontend::FrontendRequest;
 pub use frontend::Pipe;
 pub use frontend::ResolveImageOptions;
 pub use frontend::ResolveSourceRequest;
+pub use frontend::ResolvedGit;
 pub use frontend::ResolvedImage;
 pub use frontend::ResolvedSource;
 pub use frontend::ResultRefs;
@@ -86,3 +87,5 @@ pub use policy::PolicyError;
 pub use results::SnapshotResults;
 pub use services::Services;
 pub use snapshot::Snapshot;
+
+pub use lamina_sources::GitObjects;

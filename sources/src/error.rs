@@ -13,6 +13,8 @@ use lamina_types::Digest;
 use lamina_types::PathError;
 use lamina_types::without_credentials;
 
+use crate::GitError;
+
 /// A source could not be resolved or read. Messages show no credentials of URLs.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -35,6 +37,9 @@ pub enum SourceError {
     /// The registry failed.
     #[error(transparent)]
     Registry(#[from] RegistryError),
+    /// A repository of git failed.
+    #[error(transparent)]
+    Git(#[from] GitError),
     /// Not an image reference.
     #[error(transparent)]
     Reference(#[from] ReferenceError),

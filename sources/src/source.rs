@@ -13,6 +13,7 @@ use lamina_types::Progress;
 use serde::Deserialize;
 use serde::Serialize;
 
+use crate::PinnedGit;
 use crate::PinnedHttp;
 use crate::PinnedImage;
 use crate::PinnedLocal;
@@ -115,6 +116,8 @@ pub enum PinnedKind {
     Local(PinnedLocal),
     /// A file.
     Http(Box<PinnedHttp>),
+    /// A commit.
+    Git(Box<PinnedGit>),
 }
 
 /// One kind of source.

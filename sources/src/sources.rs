@@ -12,10 +12,13 @@ use lamina_types::Blocking;
 use lamina_types::LayerId;
 
 use crate::DockerImageSource;
+use crate::GitObjects;
+use crate::GitSource;
 use crate::HttpSource;
 use crate::LocalSource;
 use crate::OciLayoutSource;
 use crate::Pinned;
+use crate::PinnedGit;
 use crate::PinnedHttp;
 use crate::PinnedKind;
 use crate::ResolvedConfig;
@@ -26,7 +29,7 @@ use crate::SourceRequest;
 use crate::image::ImageStore;
 
 /// Schemes of the wire that this version does not read.
-const UNSUPPORTED: [&str; 3] = ["git", "docker-image+blob", "oci-layout+blob"];
+const UNSUPPORTED: [&str; 2] = ["docker-image+blob", "oci-layout+blob"];
 
 /// What sources work with.
 #[derive(Clone)]
@@ -55,6 +58,7 @@ struct Inner {
     local: LocalSource,
     http: HttpSource,
     https: HttpSource,
+    git: GitSource,
 }
 
 impl Sources {
@@ -68,6 +72,7 @@ impl Sources {
             local: LocalSource::new(&config),
             http: HttpSource::new("http", &config),
             https: HttpSource::new("https", &config),
+            git: GitSource::new(&config),
         }))
     }
 
@@ -83,12 +88,13 @@ impl Sources {
             });
         };
         let inner = &*self.0;
-        let all: [&dyn Source; 5] = [
+        let all: [&dyn Source; 6] = [
             &inner.images,
             &inner.layouts,
             &inner.local,
             &inner.http,
             &inner.https,
+            &inner.git,
         ];
         if let Some(source) = all.into_iter().find(|source| source.scheme() == scheme) {
             return Ok(source);
@@ -138,7 +144,7 @@ impl Sources {
     ) -> Result<ResolvedConfig, SourceError> {
         match self.resolve(request, context).await?.kind {
             PinnedKind::Image(image) => self.0.images.config_of(&image),
-            PinnedKind::Local(_) | PinnedKind::Http(_) => Err(SourceError::WrongKind {
+            _ => Err(SourceError::WrongKind {
                 identifier: request.identifier.clone(),
                 scheme: "docker-image",
             }),
@@ -162,6 +168,30 @@ impl Sources {
                 scheme: "http",
             }),
         }
+    }
+
+    /// Returns the commit that a request names, for frontends (row GW-11), and its objects if they
+    /// are wanted: for those it is fetched.
+    ///
+    /// # Errors
+    /// As [`Sources::resolve`]; [`SourceError::WrongKind`] if it is no repository.
+    pub async fn resolve_git(
+        &self,
+        request: &SourceRequest,
+        with_objects: bool,
+        context: &SourceContext,
+    ) -> Result<(PinnedGit, Option<GitObjects>), SourceError> {
+        let PinnedKind::Git(pinned) = self.resolve(request, context).await?.kind else {
+            return Err(SourceError::WrongKind {
+                identifier: request.identifier.clone(),
+                scheme: "git",
+            });
+        };
+        let objects = match with_objects {
+            true => Some(self.0.git.objects(&pinned, context).await?),
+            false => None,
+        };
+        Ok((*pinned, objects))
     }
 
     /// Returns the layers that local and http sources build on the next time: worth keeping, but

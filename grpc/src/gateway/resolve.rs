@@ -3,6 +3,7 @@
 use lamina_llb::BuildError;
 use lamina_llb::ResolveImageOptions;
 use lamina_llb::ResolveSourceRequest;
+use lamina_llb::ResolvedGit;
 use lamina_llb::ResolvedSource;
 use lamina_proto::gateway;
 use lamina_proto::pb;
@@ -58,6 +59,7 @@ impl DrivenBuild {
             log_name: request.log_name,
             mode: request.resolve_mode,
             no_config: request.image.is_some_and(|image| image.no_config),
+            git_objects: request.git.is_some_and(|git| git.return_object),
             policies: request.source_policies,
         });
         let resolved = resolved.await?;
@@ -86,8 +88,20 @@ fn response(resolved: ResolvedSource) -> gateway::ResolveSourceMetaResponse {
     gateway::ResolveSourceMetaResponse {
         source: Some(resolved.source),
         image,
-        git: None,
+        git: resolved.git.map(git),
         http,
+    }
+}
+
+/// Row GW-11.
+fn git(resolved: ResolvedGit) -> gateway::ResolveSourceGitResponse {
+    let objects = resolved.objects.unwrap_or_default();
+    gateway::ResolveSourceGitResponse {
+        checksum: resolved.object,
+        r#ref: resolved.reference,
+        commit_checksum: resolved.commit.unwrap_or_default(),
+        commit_object: objects.commit,
+        tag_object: objects.tag,
     }
 }
 

@@ -13,10 +13,12 @@ use lamina_llb::Container;
 use lamina_llb::ContainerRequest;
 use lamina_llb::FrontendProcess;
 use lamina_llb::FrontendRequest;
+use lamina_llb::GitObjects;
 use lamina_llb::Pipe;
 use lamina_llb::Reference;
 use lamina_llb::ResolveImageOptions;
 use lamina_llb::ResolveSourceRequest;
+use lamina_llb::ResolvedGit;
 use lamina_llb::ResolvedImage;
 use lamina_llb::ResolvedSource;
 use lamina_llb::ResultRefs;
@@ -144,6 +146,15 @@ impl Bridge for MemoryBridge {
             source: request.source,
             image: Some((Digest::of(b"image"), b"{}".to_vec())),
             http: Some((Digest::of(b"file"), "file".to_owned(), Some(7))),
+            git: Some(ResolvedGit {
+                reference: "refs/tags/v1".to_owned(),
+                object: "tag".to_owned(),
+                commit: Some("commit".to_owned()),
+                objects: request.git_objects.then(|| GitObjects {
+                    commit: b"c".to_vec(),
+                    tag: b"t".to_vec(),
+                }),
+            }),
         })
     }
 

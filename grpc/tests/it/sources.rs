@@ -7,7 +7,7 @@ use tonic::Code;
 use crate::gateway::with_client;
 use crate::harness::Outcome;
 
-/// Rows GW-06, GW-09, GW-13, ERR-17.
+/// Rows GW-06, GW-09, GW-11, GW-13, ERR-17.
 pub(crate) fn sources_are_looked_up() -> Outcome {
     with_client(async |client| {
         let status = client
@@ -36,6 +36,23 @@ pub(crate) fn sources_are_looked_up() -> Outcome {
         );
         let modified = answer.http.expect("a file").last_modified;
         assert_eq!(modified.map(|time| time.seconds), Some(7));
+        let mut wanted = gateway::ResolveSourceGitResponse {
+            checksum: "tag".to_owned(),
+            r#ref: "refs/tags/v1".to_owned(),
+            commit_checksum: "commit".to_owned(),
+            ..gateway::ResolveSourceGitResponse::default()
+        };
+        assert_eq!(answer.git, Some(wanted.clone()));
+        let request = gateway::ResolveSourceMetaRequest {
+            source: answer.source,
+            git: Some(gateway::ResolveSourceGitRequest {
+                return_object: true,
+            }),
+            ..gateway::ResolveSourceMetaRequest::default()
+        };
+        let answer = client.resolve_source_meta(request).await.expect("found");
+        (wanted.commit_object, wanted.tag_object) = (b"c".to_vec(), b"t".to_vec());
+        assert_eq!(answer.into_inner().git, Some(wanted));
 
         for (resolver_type, fine) in [(0, true), (1, true), (2, false), (-1, false)] {
             let request = gateway::ResolveImageConfigRequest {

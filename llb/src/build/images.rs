@@ -19,12 +19,14 @@ use super::Build;
 use crate::BuildError;
 use crate::ResolveImageOptions;
 use crate::ResolveSourceRequest;
+use crate::ResolvedGit;
 use crate::ResolvedImage;
 use crate::ResolvedSource;
 use crate::policy;
 
 const IMAGE: &str = "docker-image";
 const LAYOUT: &str = "oci-layout";
+const GIT: &str = "git";
 /// Attributes of image sources.
 const RESOLVE_MODE: &str = "image.resolvemode";
 const LAYOUT_SESSION: &str = "oci.session";
@@ -88,8 +90,7 @@ impl Build {
         })
     }
 
-    /// Looks a source of any kind up (rows GW-09, GW-10, GW-12, GW-13). There is no source of git
-    /// yet (row GW-11), so asking for one is refused.
+    /// Looks a source of any kind up (rows GW-09 to GW-13).
     pub(super) async fn resolve_source(
         &self,
         request: ResolveSourceRequest,
@@ -111,6 +112,7 @@ impl Build {
                 let file = self.http_file(&request).await?;
                 resolved.http = Some((file.digest, file.filename, file.last_modified));
             }
+            GIT => resolved.git = Some(self.commit(&request).await?),
             _ => self.check_scheme(&request.source)?,
         }
         resolved.source = request.source;
@@ -154,6 +156,20 @@ impl Build {
         let context = self.source_context(&step);
         let resolved = self.0.services.sources.resolve_http(&wanted, &context);
         finish(step, resolved.await)
+    }
+
+    async fn commit(&self, request: &ResolveSourceRequest) -> Result<ResolvedGit, BuildError> {
+        let (step, wanted) = self.look_up(request);
+        let context = self.source_context(&step);
+        let sources = &self.0.services.sources;
+        let resolved = sources.resolve_git(&wanted, request.git_objects, &context);
+        let (pinned, objects) = finish(step, resolved.await)?;
+        Ok(ResolvedGit {
+            reference: pinned.reference,
+            object: pinned.object,
+            commit: pinned.commit,
+            objects,
+        })
     }
 
     /// Begins a look-up: what watchers see of it, and what is asked.

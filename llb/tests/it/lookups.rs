@@ -60,8 +60,11 @@ pub(crate) fn of_what_no_build_can_use_are_refused() -> Outcome {
             ("nosuch://x", Some("unknown scheme nosuch: not found")),
             ("plain", Some("failed to parse plain: expected scheme://..")),
             (
-                "git://user:token@h.test/a.git",
-                Some("git://xxxxx:xxxxx@h.test/a.git: sources of scheme git are not supported yet"),
+                "oci-layout+blob://user:token@h.test/a",
+                Some(
+                    "oci-layout+blob://xxxxx:xxxxx@h.test/a: sources of scheme oci-layout+blob \
+                     are not supported yet",
+                ),
             ),
         ] {
             let (error, steps) = look_up(&world, identifier).await;
@@ -74,14 +77,26 @@ pub(crate) fn of_what_no_build_can_use_are_refused() -> Outcome {
 /// Not in errors and not in names (CVE-2023-26054, GHSA-gc89-7gcr-jxqc).
 pub(crate) fn show_no_credentials() -> Outcome {
     world::with(BTreeMap::new(), |world| async move {
-        let url = "http://user:secret@127.0.0.1:1/a";
-        let (error, steps) = look_up(&world, url).await;
-        let error = error.expect("nobody listens");
-        let shown = "http://xxxxx:xxxxx@127.0.0.1:1/a";
-        assert!(error.contains(shown), "{error}");
-        assert!(!steps.is_empty());
-        for step in steps {
-            assert_eq!(step, format!("resolve image config for {shown}"));
+        for (url, shown, place) in [
+            (
+                "http://user:secret@127.0.0.1:1/a",
+                "http://xxxxx:xxxxx@127.0.0.1:1/a",
+                "http://xxxxx:xxxxx@127.0.0.1:1/a",
+            ),
+            (
+                "git://http://user:secret@127.0.0.1:1/a.git#x",
+                "git://http://xxxxx:xxxxx@127.0.0.1:1/a.git#x",
+                "http://127.0.0.1:1/a.git",
+            ),
+        ] {
+            let (error, steps) = look_up(&world, url).await;
+            let error = error.expect("nobody listens");
+            assert!(error.contains(place), "{error}");
+            assert!(!error.contains("secret"), "{error}");
+            assert!(!steps.is_empty());
+            for step in steps {
+                assert_eq!(step, format!("resolve image config for {shown}"));
+            }
         }
     })
 }

@@ -121,6 +121,34 @@ impl Transfer {
     }
 }
 
+/// Copies `entries`, which are all of the directory `root` of this engine or part of it, to a layer.
+/// Everything belongs to 0:0 and is otherwise what it is.
+///
+/// # Errors
+/// I/O errors, cancellation.
+pub(crate) fn copy_all(
+    root: &OwnedFd,
+    entries: &[HostEntry],
+    upper: Upper,
+    action: &Action,
+    cancel: &CancelToken,
+) -> Result<(), SourceError> {
+    let builder = Builder {
+        root,
+        upper,
+        ownership: Ownership::new(LocalOwner::default()),
+        previous: None,
+        copier: DataCopier::default(),
+        action,
+        cancel,
+    };
+    let plan = Plan::of(entries, builder.ownership.is_root());
+    builder.make_directories(&plan)?;
+    builder.make_files(&plan)?;
+    builder.make_hard_links(&plan)?;
+    builder.finish_directories(&plan)
+}
+
 fn now_ns() -> i128 {
     let since = SystemTime::UNIX_EPOCH.elapsed();
     since.map_or(0, |since| {

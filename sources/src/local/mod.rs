@@ -52,6 +52,7 @@ use crate::report::Action;
 
 pub use attrs::PinnedLocal;
 use build::Transfer;
+pub(crate) use build::copy_all;
 use index::IndexFolder;
 use remote::RemoteTransfer;
 

@@ -1,6 +1,7 @@
 //! Sources against real directories, layouts and registries.
 
 mod client;
+mod git;
 mod http;
 mod image_kit;
 mod images;

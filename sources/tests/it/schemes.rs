@@ -13,12 +13,13 @@ fn unknown_and_unsupported_schemes_are_named() {
         ("://x", "unknown scheme : not found"),
         ("context", "failed to parse context: expected scheme://.."),
         (
-            "git://example.test/repo.git",
-            "git://example.test/repo.git: sources of scheme git are not supported yet",
+            "docker-image+blob://h.test/x",
+            "docker-image+blob://h.test/x: sources of scheme docker-image+blob are not supported yet",
         ),
         (
-            "git://user:token@example.test/repo.git",
-            "git://xxxxx:xxxxx@example.test/repo.git: sources of scheme git are not supported yet",
+            "oci-layout+blob://user:token@h.test/x",
+            "oci-layout+blob://xxxxx:xxxxx@h.test/x: sources of scheme oci-layout+blob are not \
+             supported yet",
         ),
         (
             "docker-image://Upper",

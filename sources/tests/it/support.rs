@@ -54,10 +54,14 @@ pub(crate) struct Engine {
 pub(crate) struct Statuses {
     statuses: Mutex<Vec<StepStatus>>,
     warnings: Mutex<Vec<String>>,
+    logged: Mutex<Vec<u8>>,
 }
 
 impl ProgressSink for Statuses {
-    fn log(&self, _: LogStream, _: &[u8]) {}
+    fn log(&self, _: LogStream, data: &[u8]) {
+        let mut logged = self.logged.lock().expect("no panic in a sink");
+        logged.extend_from_slice(data);
+    }
 
     fn status(&self, status: StepStatus) {
         let mut statuses = self.statuses.lock().expect("no panic in a sink");
@@ -82,6 +86,11 @@ impl Statuses {
 
     pub(crate) fn clear(&self) {
         self.statuses.lock().expect("no panic in a sink").clear();
+    }
+
+    pub(crate) fn logged(&self) -> String {
+        let logged = self.logged.lock().expect("no panic in a sink");
+        String::from_utf8_lossy(&logged).into_owned()
     }
 
     pub(crate) fn warnings(&self) -> Vec<String> {
@@ -202,11 +211,19 @@ fn list_below(dir: &Entry, lines: &mut Vec<String>) {
 
 /// Lists the paths only.
 pub(crate) fn paths(stack: &LayerStack) -> Vec<String> {
-    let lines = list(stack);
-    let paths = lines.iter().map(|line| line.split(' ').next());
+    let mut paths = Vec::new();
+    paths_below(&stack.tree().root().expect("readable"), &mut paths);
     paths
-        .map(|path| path.unwrap_or_default()[1..].to_owned())
-        .collect()
+}
+
+fn paths_below(dir: &Entry, paths: &mut Vec<String>) {
+    for name in dir.read_dir().expect("readable") {
+        let entry = dir.child(&name).expect("there");
+        paths.push(entry.path().to_string()[1..].to_owned());
+        if entry.stat().is_dir() {
+            paths_below(&entry, paths);
+        }
+    }
 }
 
 pub(crate) fn entry(stack: &LayerStack, path: &str) -> Entry {

@@ -29,24 +29,10 @@ const MISSING_OF_LLB: &[(&str, &str)] = &[
     ("cache.s3", REMOTE),
     ("exec.meta.network.proxy", "there is no recording proxy"),
     ("exporter.image.attestations", ATTESTATIONS),
-    ("source.git", GIT),
     ("source.git.bundle", GIT),
     ("source.git.checkoutbundle", GIT),
-    ("source.git.checksum", GIT),
-    ("source.git.fetchbycommit", GIT),
-    ("source.git.fullurl", GIT),
-    ("source.git.httpauth", GIT),
-    ("source.git.keepgitdir", GIT),
-    ("source.git.knownsshhosts", GIT),
-    ("source.git.mountsshsock", GIT),
-    ("source.git.mtime", GIT),
-    ("source.git.signatureverify", GIT),
-    ("source.git.skipsubmodules", GIT),
-    ("source.git.subdir", GIT),
-    (
-        "source.http.signatureverify",
-        "signatures of files are not checked",
-    ),
+    ("source.git.signatureverify", SIGNATURES),
+    ("source.http.signatureverify", SIGNATURES),
     ("source.imageblob", "single blobs are no sources yet"),
     (
         "source.local.metadatatransfer",
@@ -59,7 +45,8 @@ const MISSING_OF_LLB: &[(&str, &str)] = &[
 ];
 
 const REMOTE: &str = "caches are kept in registries and folders only";
-const GIT: &str = "git sources are not there yet";
+const GIT: &str = "bundles of git are neither read nor made";
+const SIGNATURES: &str = "signatures are not checked";
 
 /// What works here and BuildKit does not list, although it has it.
 const ADDED_TO_LLB: &[(&str, &str)] = &[
