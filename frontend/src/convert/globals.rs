@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 use crate::convert::Converter;
 use crate::convert::at;
 use crate::convert::checks;
-use crate::convert::epoch;
 use crate::convert::stages::SCRATCH;
 use crate::convert::stages::StageState;
 use crate::env::Env;
@@ -37,7 +36,7 @@ impl Converter<'_> {
         let (globals, declared) = self.with_declared(automatic, parts, true)?;
         self.globals = globals;
         self.declared = declared;
-        self.set_epoch()
+        Ok(())
     }
 
     /// Returns the arguments that every file has.
@@ -93,14 +92,6 @@ impl Converter<'_> {
             }
         }
         Ok((env, declared))
-    }
-
-    fn set_epoch(&mut self) -> Result<()> {
-        let name = epoch::VARIABLE;
-        let given = self.build_args.get(name).cloned();
-        let value = given.or_else(|| self.globals.get(name).map(str::to_owned));
-        self.epoch = epoch::parse(&value.unwrap_or_default())?;
-        Ok(())
     }
 
     /// Takes the stages' headers, variables put in.

@@ -114,6 +114,7 @@ pub(crate) async fn convert(job: Job<'_>, linter: &Linter) -> Result<Converted> 
 
     let mut converter = Converter::new(job, linter, file.escape);
     converter.set_globals(&parts)?;
+    converter.set_epoch().await?;
     converter.add_stages(parts.stages)?;
     let target = converter.target()?;
     converter.link_stages()?;

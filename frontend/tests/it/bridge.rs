@@ -12,11 +12,13 @@ use lamina_llb::ContainerRequest;
 use lamina_llb::Entitlements;
 use lamina_llb::FrontendProcess;
 use lamina_llb::FrontendRequest;
+use lamina_llb::GitObjects;
 use lamina_llb::Graph;
 use lamina_llb::LoadError;
 use lamina_llb::Reference;
 use lamina_llb::ResolveImageOptions;
 use lamina_llb::ResolveSourceRequest;
+use lamina_llb::ResolvedGit;
 use lamina_llb::ResolvedImage;
 use lamina_llb::ResolvedSource;
 use lamina_llb::RunningProcess;
@@ -49,6 +51,8 @@ pub(crate) struct RecordingBridge {
     /// What the engine's loader says against definitions, but for features that it lacks.
     pub(crate) refused: Mutex<Vec<String>>,
     pub(crate) worker: WorkerInfo,
+    /// The commit that every source of git has.
+    pub(crate) commit: Option<Vec<u8>>,
     /// Whether a rule is against all images.
     pub(crate) forbids_images: bool,
 }
@@ -164,8 +168,24 @@ impl Bridge for RecordingBridge {
         Err(BuildError::new("there are no other frontends here"))
     }
 
-    async fn resolve_source(&self, _: ResolveSourceRequest) -> Result<ResolvedSource, BuildError> {
-        Err(BuildError::new("no sources are looked up here"))
+    async fn resolve_source(
+        &self,
+        request: ResolveSourceRequest,
+    ) -> Result<ResolvedSource, BuildError> {
+        let missing = || BuildError::new("no sources are looked up here");
+        let commit = self.commit.clone().ok_or_else(missing)?;
+        let objects = GitObjects {
+            commit,
+            ..GitObjects::default()
+        };
+        Ok(ResolvedSource {
+            source: request.source,
+            git: Some(ResolvedGit {
+                objects: request.git_objects.then_some(objects),
+                ..ResolvedGit::default()
+            }),
+            ..ResolvedSource::default()
+        })
     }
 
     async fn spawn(&self, _: FrontendProcess) -> Result<RunningProcess, BuildError> {

@@ -229,6 +229,39 @@ async fn what_the_engine_lacks_is_named_with_its_line() {
     }
 }
 
+/// Rows FDF-02, FDF-36, FDF-41: a context from git, and its commit's time for everything.
+#[tokio::test]
+async fn a_context_from_git_gives_its_time() {
+    let file = "FROM scratch\nCOPY a /\n";
+    let context = "https://h.test/x.git#v1:sub";
+    let mut bridge = RecordingBridge::of(
+        file,
+        &[
+            ("context", context),
+            ("dockerfilekey", "dockerfile"),
+            ("build-arg:SOURCE_DATE_EPOCH", "context"),
+            ("build-arg:BUILDKIT_CONTEXT_KEEP_GIT_DIR", "1"),
+        ],
+    );
+    bridge.commit = Some(b"tree x\ncommitter a <b> 1700000000 +0000\n\nm\n".to_vec());
+    let (bridge, result) = build(bridge).await;
+    let result = result.expect("builds");
+    let epoch = result.metadata.get("source.date.epoch");
+    assert_eq!(epoch.map(Vec::as_slice), Some(&b"1700000000"[..]));
+    let sources = sources(&bridge.result().expect("a definition is solved"));
+    assert_eq!(sources.len(), 1);
+    assert_eq!(sources[0].identifier, "git://h.test/x.git#v1:sub");
+    for (name, value) in [
+        ("fullurl", "https://h.test/x.git"),
+        ("mtime", "commit"),
+        ("keepgitdir", "true"),
+        ("authtokensecret", "GIT_AUTH_TOKEN"),
+        ("authheadersecret", "GIT_AUTH_HEADER"),
+    ] {
+        assert_eq!(sources[0].attrs[&format!("git.{name}")], value, "{name}");
+    }
+}
+
 #[tokio::test]
 async fn circles_are_refused() {
     let file = "FROM scratch AS a\nCOPY --from=b /x /\nFROM scratch AS b\nCOPY --from=a /x /\n";
