@@ -1,7 +1,7 @@
 //! What is built: the context, the Dockerfile and further named contexts, as the user gives them.
 //!
-//! All of them become local directories, OCI layouts or references, and options of the frontend
-//! (rows FDF-01, FDF-02, FDF-22, FDF-23).
+//! All of them become local directories, OCI layouts, references or addresses, and options of the
+//! frontend (rows FDF-01, FDF-02, FDF-22, FDF-23).
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -29,14 +29,15 @@ pub(crate) enum ContextError {
     Io(#[from] PathError),
     #[error("{0:?}: not a directory; the context is a directory, or - for standard input")]
     NotADirectory(String),
-    #[error("{0:?}: remote contexts are not supported yet; give a directory")]
+    #[error("{0:?}: nothing can be read from there; give a directory")]
     Remote(String),
     #[error("standard input cannot be both the context and the Dockerfile")]
     StdinTwice,
     #[error("standard input is empty: expected a Dockerfile or a tar archive")]
     EmptyStdin,
     #[error(
-        "--build-context {0:?}: expected NAME=DIR, NAME=oci-layout://DIR or NAME=docker-image://REF"
+        "--build-context {0:?}: expected NAME=DIR, NAME=oci-layout://DIR, NAME=docker-image://REF \
+         or NAME=URL"
     )]
     BadNamedContext(String),
     #[error("--local {0:?}: expected NAME=DIR")]
@@ -62,6 +63,10 @@ impl Context {
     /// Finds the context and the Dockerfile.
     pub(crate) fn open(context: &str, file: Option<&str>) -> Result<Self, ContextError> {
         let mut found = Self::default();
+        if is_address(context) {
+            found.set_remote(context, file)?;
+            return Ok(found);
+        }
         let directory = match (context, file) {
             ("-", Some("-")) => return Err(ContextError::StdinTwice),
             ("-", _) => found.read_stdin(&mut io::stdin().lock())?,
@@ -70,6 +75,26 @@ impl Context {
         found.locals.insert("context".to_owned(), directory.clone());
         found.set_dockerfile(&directory, file, context == "-")?;
         Ok(found)
+    }
+
+    /// Leaves the context to the engine. The Dockerfile is in it, unless it comes on standard input
+    /// or has an absolute path.
+    fn set_remote(&mut self, context: &str, file: Option<&str>) -> Result<(), ContextError> {
+        self.options
+            .insert("context".to_owned(), context.to_owned());
+        match file {
+            None => {}
+            Some(file) if file == "-" || file.starts_with('/') => {
+                let key = "dockerfilekey".to_owned();
+                self.options.insert(key, "dockerfile".to_owned());
+                // No directory of this host is the context.
+                self.set_dockerfile(Path::new("-"), Some(file), false)?;
+            }
+            Some(file) => {
+                self.options.insert("filename".to_owned(), file.to_owned());
+            }
+        }
+        Ok(())
     }
 
     /// Takes `NAME=DIR` texts as local sources, for definitions that come without a Dockerfile.
@@ -159,7 +184,7 @@ impl Context {
         }
         let value = if let Some(layout) = source.strip_prefix("oci-layout://") {
             self.add_layout(layout)?
-        } else if source.starts_with("docker-image://") {
+        } else if source.starts_with("docker-image://") || is_address(source) {
             source.to_owned()
         } else if source.contains("://") {
             return Err(ContextError::Remote(source.to_owned()));
@@ -208,9 +233,14 @@ fn is_tar(head: &[u8]) -> bool {
     MAGICS.iter().any(|magic| head.starts_with(magic)) || head.get(257..262) == Some(b"ustar")
 }
 
+/// Says whether a context is not on this host: a repository of git, an archive or a Dockerfile.
+fn is_address(text: &str) -> bool {
+    let starts = ["http://", "https://", "git://", "ssh://", "git@"];
+    starts.iter().any(|start| text.starts_with(start))
+}
+
 fn existing_directory(path: &str) -> Result<PathBuf, ContextError> {
-    let is_url = ["http://", "https://", "git://", "ssh://", "git@"];
-    if is_url.iter().any(|prefix| path.starts_with(prefix)) {
+    if is_address(path) {
         return Err(ContextError::Remote(path.to_owned()));
     }
     let directory = std::path::absolute(path).at(path)?;
@@ -238,6 +268,22 @@ fn split_file(context: &Path, file: &str) -> Result<(PathBuf, Option<String>), C
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn addresses_are_left_to_the_engine() {
+        let url = "https://h.test/x.git#main:sub";
+        let context = Context::open(url, Some("sub/Dockerfile")).expect("no directory");
+        assert!(context.locals.is_empty());
+        let option = |name: &str| context.options.get(name).map(String::as_str);
+        assert_eq!(option("context"), Some(url));
+        assert_eq!(option("filename"), Some("sub/Dockerfile"));
+        let outside = Context::open("git@h.test:x.git", Some("/a/Dockerfile")).expect("fits");
+        assert_eq!(outside.locals["dockerfile"], Path::new("/a"));
+        assert_eq!(outside.options["dockerfilekey"], "dockerfile");
+        let mut context = Context::default();
+        context.add_named("n=https://h.test/x.git").expect("fits");
+        assert_eq!(context.options["context:n"], "https://h.test/x.git");
+    }
 
     #[test]
     fn standard_input_is_a_dockerfile_or_a_tar() {
@@ -281,7 +327,7 @@ mod tests {
         for (text, part) in [
             ("base", "expected NAME=DIR"),
             ("base=", "expected NAME=DIR"),
-            ("base=https://example.com/x", "not supported yet"),
+            ("base=ftp://example.com/x", "give a directory"),
             ("base=/no/such/dir", "/no/such/dir"),
         ] {
             let message = context.add_named(text).expect_err(text).to_string();

@@ -17,5 +17,6 @@ mod interrupts;
 mod leftovers;
 mod main_job;
 mod registry;
+mod repositories;
 mod scratch;
 mod waiting;
