@@ -5,6 +5,7 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 use std::path::PathBuf;
+use std::process::Command;
 
 use lamina_executor::ControlGroups;
 use lamina_executor::userns;
@@ -32,7 +33,7 @@ pub(super) fn outside() -> Vec<Finding> {
     if !rustix::process::geteuid().is_root() {
         findings.extend(rootless());
     }
-    findings.extend([seccomp(), cgroups(), devices(), binfmt(), daemon()]);
+    findings.extend([seccomp(), cgroups(), devices(), binfmt(), git(), daemon()]);
     findings
 }
 
@@ -92,6 +93,26 @@ fn devices() -> Finding {
             WHAT,
             format!("nodes that steps make do nothing: programs in control groups: {error}"),
         ),
+    }
+}
+
+/// Only contexts and sources from repositories need it.
+fn git() -> Finding {
+    const WHAT: &str = "git";
+    let printed = match Command::new("git")
+        .arg("version")
+        .env_remove("GIT_DIR")
+        .output()
+    {
+        Ok(output) => String::from_utf8_lossy(&output.stdout).into_owned(),
+        Err(error) => {
+            let text = format!("cannot be run ({error}); there are no sources from repositories");
+            return Finding::missing(WHAT, text, "install the package git");
+        }
+    };
+    match lamina_sources::judge_git_version(&printed) {
+        Ok(()) => Finding::ok(WHAT, printed.trim()),
+        Err(error) => Finding::missing(WHAT, error.to_string(), "install a newer git"),
     }
 }
 
