@@ -67,12 +67,14 @@ fn results_are_those_of_buildkit() {
         .collect();
     let report = Report::new(&cases, &outcomes);
     report.publish();
-    assert_eq!(cases.len(), ALL);
-    assert_eq!(report.improved, IMPROVED);
     for name in &report.different {
         assert!(name.starts_with(OTHERWISE), "{name}");
     }
-    assert_eq!(report.different.len(), 1);
+    assert_eq!(cases.len(), ALL.div_ceil(one_in()));
+    if one_in() == 1 {
+        assert_eq!(report.improved, IMPROVED);
+        assert_eq!(report.different.len(), 1);
+    }
 }
 
 /// Compares the result of a row.
