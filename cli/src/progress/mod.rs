@@ -130,7 +130,7 @@ async fn be_still(hold: Hold, steps: &mut Steps, events: &mut UnboundedReceiver<
         crate::report::text(&report_failure(&error, steps));
     }
     // Who has gone wants it no more.
-    still.send(()).ok();
+    still.send(()).unwrap_or_default();
     loop {
         tokio::select! {
             event = events.recv() => match event {

@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 use std::process::Command;
 use std::process::Stdio;
 use std::time::Duration;
@@ -36,15 +37,14 @@ fn prepared() -> Option<Daemon> {
     let daemon = Daemon::start(&["--allow-insecure-entitlement=network.host"]);
     daemon.write("context/Dockerfile", DOCKERFILE);
     daemon.write("context/note", "a note\n");
-    provide(&daemon, "context/busybox");
+    place_busybox(&daemon.path("context/busybox"));
     Some(daemon)
 }
 
-/// Puts the program there.
-fn provide(daemon: &Daemon, name: &str) {
-    let path = daemon.path(name);
-    fs::write(&path, fs::read(BUSYBOX).expect("busybox")).expect("written");
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("executable");
+/// Puts a program with a shell at `to`.
+fn place_busybox(to: &Path) {
+    fs::write(to, fs::read(BUSYBOX).expect("readable")).expect("written");
+    fs::set_permissions(to, fs::Permissions::from_mode(0o755)).expect("owned");
 }
 
 /// Runs the same by the daemon and by an engine of the command.
@@ -260,7 +260,7 @@ fn a_failing_step_gets_a_shell() {
         "FROM scratch\nCOPY busybox /bin/busybox\nCOPY busybox /bin/sh\nENV A=b\nWORKDIR /w\n\
          RUN echo dirt >left; exit 6\n",
     );
-    provide(&daemon, "failing/busybox");
+    place_busybox(&daemon.path("failing/busybox"));
     let keys = "echo it is $(busybox cat left) $A; busybox tty\nexit 3\n";
     for embedded in ["", "--embedded --root other-state"] {
         let line = format!("build --progress plain --debug-shell {embedded} failing");

@@ -183,6 +183,7 @@ mod tests {
             .collect();
         let groups = Cgroups {
             hierarchies: only_2,
+            max_processes: None,
         };
         let kernel_log = DeviceRule {
             access: ALL,

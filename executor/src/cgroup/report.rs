@@ -6,6 +6,7 @@ use super::Cgroups;
 use super::Group;
 use super::NEEDED;
 use super::OURS;
+use super::ProcessLimit;
 use super::Request;
 use super::parent;
 use super::tree::Version;
@@ -38,7 +39,7 @@ impl ControlGroups {
     /// Makes a group as for a step, looks at it, and removes it.
     #[must_use]
     pub fn probe() -> Self {
-        let groups = Cgroups::detect();
+        let groups = Cgroups::detect(ProcessLimit::default());
         let has = |version| {
             groups
                 .hierarchies

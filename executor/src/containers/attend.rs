@@ -4,6 +4,7 @@ use std::os::fd::AsFd as _;
 use std::os::fd::OwnedFd;
 
 use lamina_types::CancelToken;
+use lamina_types::Progress;
 use tokio::io::AsyncReadExt as _;
 use tokio::net::UnixStream;
 use tokio::net::unix::pipe::Receiver;
@@ -15,11 +16,13 @@ use crate::ExecError;
 use crate::ExitStatus;
 use crate::Finished;
 use crate::JoinSpec;
+use crate::NetworkMode;
 use crate::ProcessSpec;
 use crate::channel;
 use crate::error::Doing;
 use crate::executor::FAILED;
 use crate::executor::Inner;
+use crate::executor::network;
 use crate::executor::receive_with_descriptors;
 use crate::plan;
 use crate::plan::Ends;
@@ -58,7 +61,13 @@ impl Inner {
         ended: CancelToken,
         cancel: &CancelToken,
     ) -> Result<Finished, ExecError> {
-        let given = self.give(attended, ends, cancel).await?;
+        // Kept until all is gone.
+        let network = match &attended {
+            Attended::First(spec) => self.join(spec, &Progress::default(), cancel).await?,
+            Attended::Further(..) => None,
+        };
+        let namespace = network::namespace(network.as_ref())?;
+        let given = self.give(attended, namespace, ends, cancel).await?;
         let (leftovers, sockets, inside) = match given.first {
             Some((leftovers, sockets, inside)) => (Some(leftovers), sockets, Some(inside)),
             None => (None, Vec::new(), None),
@@ -95,6 +104,7 @@ impl Inner {
     async fn give(
         &self,
         attended: Attended,
+        namespace: Option<OwnedFd>,
         ends: Ends,
         cancel: &CancelToken,
     ) -> Result<Given, ExecError> {
@@ -103,16 +113,16 @@ impl Inner {
             let (socket, theirs) = channel::pair().doing("make a socket")?;
             let first = match attended {
                 Attended::First(spec) => {
-                    let planned = plan::plan(&engine, *spec, ends)?;
-                    let inside = planned.leftovers.inside()?;
+                    let is_shared = spec.network != NetworkMode::None && namespace.is_none();
+                    let planned = plan::plan(&engine, *spec, ends, namespace)?;
+                    let inside = planned.leftovers.inside(is_shared)?;
                     planned.send(&socket)?;
                     link.hand_over(Order::Container, &[theirs.as_fd()])?;
                     Some((planned.leftovers, planned.sockets, inside))
                 }
                 Attended::Further(sandbox, spec) => {
-                    let (inside, network) = (&sandbox.0.inside, sandbox.0.network);
                     let process = sandbox.0.first.try_clone().doing("name a container")?;
-                    let sent = plan::join(spec, inside, network, process, ends)?;
+                    let sent = plan::join(spec, &sandbox.0.inside, process, ends)?;
                     plan::send(&socket, &sent)?;
                     link.hand_over(Order::Join, &[theirs.as_fd(), sandbox.0.first.as_fd()])?;
                     None

@@ -33,7 +33,6 @@ use crate::RuntimeKind;
 use crate::error::Doing;
 use crate::executor::Busy;
 use crate::plan::Inside;
-use crate::wire::Network;
 use attend::Attended;
 use streams::Made;
 
@@ -66,7 +65,6 @@ pub struct Sandbox(Arc<SandboxInner>);
 struct SandboxInner {
     first: Arc<OwnedFd>,
     inside: Inside,
-    network: Network,
 }
 
 /// What is known once the program runs.
@@ -91,7 +89,6 @@ impl Executor {
         streams: ProcessStreams,
         cancel: &CancelToken,
     ) -> Result<(Launched, Sandbox), ExecError> {
-        let network = spec.network.into();
         let (mut live, launched) = self
             .attended(Attended::First(Box::new(spec)), streams, cancel)
             .await?;
@@ -100,7 +97,6 @@ impl Executor {
         let sandbox = SandboxInner {
             first: Arc::clone(&launched.control.pidfd),
             inside,
-            network,
         };
         Ok((launched, Sandbox(Arc::new(sandbox))))
     }

@@ -16,7 +16,7 @@ use crate::error::Doing;
 
 impl Inner {
     /// Returns the network of a step, unless it asks for one by name.
-    pub(super) async fn join(
+    pub(crate) async fn join(
         &self,
         spec: &ProcessSpec,
         progress: &Progress,
@@ -37,7 +37,7 @@ impl Inner {
 }
 
 /// Returns the namespace that a step is to enter, if there is one.
-pub(super) fn namespace(network: Option<&StepNetwork>) -> Result<Option<OwnedFd>, ExecError> {
+pub(crate) fn namespace(network: Option<&StepNetwork>) -> Result<Option<OwnedFd>, ExecError> {
     let namespace = network.and_then(StepNetwork::namespace);
     let namespace = namespace.map(|namespace| namespace.try_clone_to_owned());
     namespace.transpose().doing("keep a network open")

@@ -19,6 +19,7 @@ use crate::wire::Description;
 use crate::wire::Devices;
 use crate::wire::Identity;
 use crate::wire::Network;
+use crate::wire::ROOT;
 
 /// What processes that join a sandbox need of it.
 pub(crate) struct Inside {
@@ -26,6 +27,8 @@ pub(crate) struct Inside {
     pub(crate) tree: Tree,
     /// The control groups of its processes.
     pub(crate) cgroups: Vec<OwnedFd>,
+    /// Its processes are in the host's network.
+    pub(crate) shares_network: bool,
 }
 
 /// Prepares a process that joins the sandbox of `process`; returns what to send to it.
@@ -35,31 +38,36 @@ pub(crate) struct Inside {
 pub(crate) fn join(
     spec: JoinSpec,
     inside: &Inside,
-    network: Network,
     process: OwnedFd,
     ends: Ends,
 ) -> Result<Vec<OwnedFd>, ExecError> {
     environment::check(&spec.args, &spec.env, &spec.cwd, &spec.ulimits)?;
     let who = user::look_up(&inside.tree, &spec.user)?;
-    let description = Description {
+    let mut description = Description {
         terminal: ends.terminal,
         tells_start: ends.started.is_some(),
-        ..describe(spec, who, inside, network)
+        ..describe(spec, who, inside)
     };
     let mut descriptors: Vec<OwnedFd> = ends.standard.into_iter().collect();
     descriptors.push(process);
-    let first_cgroup = descriptors.len();
+    description.first_cgroup = descriptors.len();
     for group in &inside.cgroups {
         descriptors.push(group.try_clone().doing(KEEP_OPEN)?);
     }
     descriptors.extend(ends.started);
-    with_payload(description, (descriptors, first_cgroup), &Blobs::default())
+    with_payload(description, descriptors, &Blobs::default())
 }
 
-fn describe(spec: JoinSpec, user: Identity, inside: &Inside, network: Network) -> Description {
+fn describe(spec: JoinSpec, user: Identity, inside: &Inside) -> Description {
+    let network = match inside.shares_network {
+        true => Network::Shared,
+        // The first process leads to it.
+        false => Network::Given { index: ROOT },
+    };
     Description {
         env: environment::complete(&spec.env, || user::home(&inside.tree, user.uid)),
         limits: environment::limits(&spec.ulimits),
+        pid_max: None,
         args: spec.args,
         cwd: RootedPath::new(&spec.cwd).to_string(),
         user,

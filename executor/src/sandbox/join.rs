@@ -18,6 +18,7 @@ use super::Step;
 use super::finish;
 use crate::wire::Failure;
 use crate::wire::Network;
+use crate::wire::ROOT;
 
 /// Ends with the step's program running in the container whose process stands where other steps
 /// have their root.
@@ -36,9 +37,6 @@ pub(super) fn run(mut step: Step, machine: &Machine) -> Result<Infallible, Failu
     step.descriptors[ROOT] = root()?;
     finish::finish(&step, machine)
 }
-
-/// Where the root is among the descriptors.
-const ROOT: usize = 3;
 
 /// Keeps processes of the container away from this one until it runs its program.
 pub(super) fn hide() -> std::io::Result<()> {

@@ -145,7 +145,7 @@ impl Bridge for RecordingBridge {
         if definition.def.is_empty() {
             return Ok(None);
         }
-        let loaded = Graph::load(&definition, &linux(), Entitlements::default());
+        let loaded = Graph::load(&definition, &linux(), &Entitlements::default());
         let known = |error: &LoadError| !error.to_string().starts_with("requested feature ");
         if let Some(error) = loaded.err().filter(known) {
             self.refused

@@ -20,7 +20,7 @@ impl Build {
         let owner = Owner {
             services: inner.services.clone(),
             context: inner.context.clone(),
-            entitlements: inner.entitlements,
+            entitlements: inner.entitlements.clone(),
             cancel: inner.cancel.clone(),
         };
         Container::new(owner, request, inputs).await

@@ -101,7 +101,7 @@ impl Container {
         inputs: Vec<Snapshot>,
     ) -> Result<Self, BuildError> {
         let step = request.step()?;
-        check(owner.entitlements, &step)?;
+        check(&owner.entitlements, &step)?;
         let cancel = owner.cancel.child();
         let end = cancel.cancel_on_drop();
         let builds = vec![owner.context];
@@ -153,7 +153,7 @@ impl Inner {
 }
 
 /// The check of steps (rows EXE-04, EXE-11).
-fn check(entitlements: Entitlements, step: &ExecStep) -> Result<(), BuildError> {
+fn check(entitlements: &Entitlements, step: &ExecStep) -> Result<(), BuildError> {
     let checked = entitlements.check(step.network, step.security);
     checked.map_err(|error| BuildError::new(error.to_string()))
 }

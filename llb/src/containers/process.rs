@@ -70,7 +70,7 @@ impl Container {
         inner.cancel.check()?;
         let streams = request.streams;
         let step = self.step(request)?;
-        check(inner.entitlements, &step)?;
+        check(&inner.entitlements, &step)?;
         let env = environment(&step, &inner.context).await;
         let env = env.map_err(BuildError::of_container)?;
         let mut state = inner.state.lock().await;
@@ -99,7 +99,7 @@ impl Container {
         let inner = &self.0;
         // Until it runs, nobody else may use what it uses up.
         *state = State::Over;
-        let spec = inner.spec(step, env).ok_or_else(|| BuildError::new(OVER))?;
+        let spec = inner.spec(step, env)?;
         let counted = Counted::new(inner);
         let launched = inner.services.executor.launch(spec, streams, &inner.cancel);
         let (launched, sandbox) = launched.await.map_err(not_run)?;
@@ -133,10 +133,11 @@ impl Container {
 }
 
 impl Inner {
-    /// Describes the first process; `None` if the mounts are gone.
-    fn spec(&self, step: &ExecStep, env: Vec<String>) -> Option<ProcessSpec> {
-        let (root, mounts) = self.mounts().unused.take()?;
-        Some(process_spec(step, env, root, mounts))
+    /// Describes the first process, which uses up the mounts.
+    fn spec(&self, step: &ExecStep, env: Vec<String>) -> Result<ProcessSpec, BuildError> {
+        let unused = self.mounts().unused.take();
+        let (root, mounts) = unused.ok_or_else(|| BuildError::new(OVER))?;
+        process_spec(step, &self.services, env, root, mounts).map_err(BuildError::of_container)
     }
 }
 

@@ -79,8 +79,8 @@ async fn measured(subject: &Subject) -> Outcome<Figures> {
         Ok(gateway::Result::default())
     };
     let cancel = CancelToken::new();
-    let client = &subject.client;
-    client.build(request, drive, events, &cancel).await?;
+    let built = subject.client.build(request, drive, events, &cancel);
+    built.await?;
     told.recv().await.ok_or_else(|| "no figures".into())
 }
 

@@ -89,10 +89,7 @@ fn what_has_no_effect_is_told_unless_it_is_so_anyway() {
             "[worker.containerd]\nenabled = true",
             "worker.containerd.enabled",
         ),
-        (
-            "[worker.oci]\ndefaultCgroupParent = \"b\"",
-            "worker.oci.defaultCgroupParent",
-        ),
+        ("[worker.oci]\nselinux = true", "worker.oci.selinux"),
         ("[cache.gha]\nx = 1", "cache.gha"),
     ] {
         assert_eq!(in_vain(text), [told], "{text}");

@@ -13,7 +13,7 @@ use super::request;
 use crate::support::list;
 use crate::support::paths;
 
-/// CVE-2026-33748: the directory that a build asks for is a link to elsewhere, or is behind one.
+/// CVE-2026-33748, GHSA-4vrq-3vrq-g6gg: the directory that a build asks for is a link to elsewhere, or is behind one.
 #[test]
 fn a_subdir_never_leads_out_of_the_checkout() {
     let all = Repositories::new();
@@ -54,7 +54,7 @@ fn a_subdir_never_leads_out_of_the_checkout() {
     assert!(!paths(&stack).iter().any(|path| path.ends_with("secret")));
 }
 
-/// CVE-2022-39253, GHSA-49p4: a submodule that is a folder of the host.
+/// CVE-2022-39253, GHSA-vp35-85q5-9f25: a submodule that is a folder of the host.
 #[test]
 fn submodules_are_no_files_of_the_host() {
     let all = Repositories::new();
