@@ -35,7 +35,12 @@ const NAMES: [&str; 6] = [
 ];
 
 /// What no client may have here.
-const REFUSED: [&str; 3] = ["is not allowed", "unknown", "not supported"];
+const REFUSED: [&str; 4] = [
+    "is not allowed",
+    "unknown",
+    "not supported",
+    "is not registered",
+];
 
 /// Returns the definition of a step whose op is changed after it was made.
 fn changed(run: &Run, change: impl FnOnce(&mut pb::ExecOp)) -> pb::Definition {
