@@ -197,7 +197,8 @@ impl Watch {
         cancel: &CancelToken,
     ) -> Result<Option<()>, ExecError> {
         let mut nothing = [0];
-        loop {
+        // The end of the process may be told before the pipe is seen to be closed.
+        while self.status.is_none() {
             tokio::select! {
                 biased;
                 closed = started.read(&mut nothing) => {
