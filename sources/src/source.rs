@@ -5,8 +5,10 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use lamina_session::Session;
+use lamina_session::SessionError;
 use lamina_snapshotter::LayerStack;
 use lamina_types::CancelToken;
+use lamina_types::Cancelled;
 use lamina_types::Digest;
 use lamina_types::Platform;
 use lamina_types::Progress;
@@ -88,6 +90,26 @@ pub struct SourceContext {
     pub progress: Progress,
     /// Stops the work.
     pub cancel: CancelToken,
+}
+
+impl SourceContext {
+    /// Returns a secret that nobody has named, but that is there by convention. A client that cannot
+    /// give it does not fail the build, but is told, since the server may then refuse for no visible
+    /// reason.
+    pub(crate) async fn offered_secret(&self, id: &str) -> Result<Option<Vec<u8>>, SourceError> {
+        match self.session.secret(id).await {
+            Ok(secret) => Ok(secret),
+            Err(SessionError::Cancelled(_)) => Err(Cancelled.into()),
+            Err(error) => {
+                if !error.is_gone() {
+                    let text =
+                        format!("secret {id} is not sent, since it could not be had: {error}");
+                    self.progress.warn(&text);
+                }
+                Ok(None)
+            }
+        }
+    }
 }
 
 /// What a source is at this moment. Can be stored and used by another process later.

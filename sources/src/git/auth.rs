@@ -3,9 +3,6 @@
 //! All secrets are optional: what the client does not have is not sent. They are given to git as
 //! settings in its environment, for this remote's address only.
 
-use lamina_session::SessionError;
-use lamina_types::Cancelled;
-
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
@@ -55,7 +52,7 @@ async fn from_client(
             let Some(id) = id.as_ref().map(|id| format!("{id}{suffix}")) else {
                 continue;
             };
-            if let Some(secret) = ask(&id, context).await? {
+            if let Some(secret) = context.offered_secret(&id).await? {
                 let secret = text(&id, secret)?;
                 let value = if is_token {
                     basic(TOKEN_USER, &secret)
@@ -67,21 +64,6 @@ async fn from_client(
         }
     }
     Ok(None)
-}
-
-/// As http does: a client that cannot give a secret does not fail the build, but is told.
-async fn ask(id: &str, context: &SourceContext) -> Result<Option<Vec<u8>>, SourceError> {
-    match context.session.secret(id).await {
-        Ok(secret) => Ok(secret),
-        Err(SessionError::Cancelled(_)) => Err(Cancelled.into()),
-        Err(error) => {
-            if !error.is_gone() {
-                let text = format!("secret {id} is not sent, since it could not be had: {error}");
-                context.progress.warn(&text);
-            }
-            Ok(None)
-        }
-    }
 }
 
 /// A line feed at the end comes from the editor or from `echo`; within, it would be another header.

@@ -4,8 +4,6 @@
 //! a client that cannot give one does not fail the build, but the user is told, since the server
 //! may then refuse for no visible reason.
 
-use lamina_session::SessionError;
-use lamina_types::Cancelled;
 use reqwest::Url;
 use reqwest::header::HeaderValue;
 
@@ -32,7 +30,7 @@ pub(super) async fn authorization(
     let host = url.host_str().unwrap_or_default();
     for (prefix, scheme) in CONVENTIONS {
         let id = format!("{prefix}{host}");
-        if let Some(secret) = suggested(&id, context).await? {
+        if let Some(secret) = context.offered_secret(&id).await? {
             let value = [scheme.as_bytes(), &secret[..]].concat();
             return header(&id, &value).map(Some);
         }
@@ -45,20 +43,6 @@ async fn named(id: &str, context: &SourceContext) -> Result<HeaderValue, SourceE
     let secret = secret.map_err(|error| failed(id, error.to_string()))?;
     let secret = secret.ok_or_else(|| failed(id, "not found".to_owned()))?;
     header(id, &secret)
-}
-
-async fn suggested(id: &str, context: &SourceContext) -> Result<Option<Vec<u8>>, SourceError> {
-    match context.session.secret(id).await {
-        Ok(secret) => Ok(secret),
-        Err(SessionError::Cancelled(_)) => Err(Cancelled.into()),
-        Err(error) => {
-            if !error.is_gone() {
-                let text = format!("secret {id} is not sent, since it could not be had: {error}");
-                context.progress.warn(&text);
-            }
-            Ok(None)
-        }
-    }
 }
 
 fn header(id: &str, value: &[u8]) -> Result<HeaderValue, SourceError> {
