@@ -314,13 +314,7 @@ impl Inner {
         let cleaned = self
             .clean(started.leftovers, *outcome.as_ref().unwrap_or(&FAILED))
             .await;
-        let served = match served {
-            Ok(served) => {
-                served.finish().await;
-                Ok(())
-            }
-            Err(error) => Err(error),
-        };
+        let served = Served::finish(served).await;
         cancel.check()?;
         outcome?;
         served?;

@@ -160,8 +160,13 @@ impl Served {
     }
 
     /// Waits until nothing is served any more, once the step has ended; then removes the files.
-    pub(crate) async fn finish(mut self) {
-        while self.tasks.join_next().await.is_some() {}
+    ///
+    /// # Errors
+    /// What [`Self::start`] had.
+    pub(crate) async fn finish(served: Result<Self, ExecError>) -> Result<(), ExecError> {
+        let mut served = served?;
+        while served.tasks.join_next().await.is_some() {}
+        Ok(())
     }
 }
 

@@ -88,13 +88,7 @@ impl Inner {
             }
             None => Ok(without_layers(*outcome.as_ref().unwrap_or(&FAILED))),
         };
-        let served = match served {
-            Ok(served) => {
-                served.finish().await;
-                Ok(())
-            }
-            Err(error) => Err(error),
-        };
+        let served = Served::finish(served).await;
         cancel.check()?;
         outcome?;
         served?;
