@@ -97,6 +97,7 @@ set -e
 cp /etc/passwd "$1/passwd"
 echo "lamina-test:x:$2:$2::/:/bin/sh" >> "$1/passwd"
 echo "lamina-test:300000:65536" > "$1/ranges"
+chmod 644 "$1/passwd" "$1/ranges"
 mount --bind "$1/passwd" /etc/passwd
 mount --bind "$1/ranges" /etc/subuid
 mount --bind "$1/ranges" /etc/subgid
