@@ -204,6 +204,11 @@ impl Overlay {
             return Err(Errno::ISDIR);
         };
         let hide = part.layer().is_some() || find(lower_of(&parts), at.name)?.is_some();
+        // The host must not use the inode again before the table knows that the file is gone.
+        let _held = match part.layer() {
+            None => Some(fdio::open_path(&above, at.name)?),
+            Some(_) => None,
+        };
         match (part.layer(), hide) {
             (None, false) => rustix::fs::unlinkat(&above, at.name, AtFlags::empty())?,
             (None, true) => change.writable.move_whiteout_to(&above, at.name)?,

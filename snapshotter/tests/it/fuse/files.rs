@@ -218,3 +218,45 @@ fn layers_that_share_an_inode_show_files_with_one_name_each() {
         assert_eq!(fs::read(root(mount).join("again")).unwrap(), b"both");
     });
 }
+
+/// How often a file is made and removed beside another one.
+const REUSES: usize = 3000;
+
+/// Makes a file by `make`, and removes it, again and again.
+fn make_and_remove(dir: &Path, make: impl Fn(&Path)) {
+    fs::create_dir(dir).unwrap();
+    for _ in 0..REUSES {
+        let path = dir.join("one");
+        make(&path);
+        fs::remove_file(&path).unwrap();
+    }
+}
+
+/// The host gives the inode of a removed file to the next one that is made, in whatever directory.
+#[test]
+fn a_new_file_is_not_taken_for_one_that_was_just_removed() {
+    let Some(world) = world("inodes used again") else {
+        return;
+    };
+    world.step(&LayerStack::empty(), |mount| {
+        let root = root(mount);
+        let with_data = |path: &Path| {
+            let mut file = File::create_new(path).unwrap();
+            assert_eq!(file.metadata().unwrap().size(), 0);
+            file.write_all(b"some data").unwrap();
+            drop(file);
+            let found = fs::metadata(path).unwrap();
+            assert_eq!((found.size(), found.nlink()), (9, 1));
+        };
+        let a_link = |path: &Path| {
+            std::os::unix::fs::symlink("target", path).unwrap();
+            assert_eq!(fs::read_link(path).unwrap(), Path::new("target"));
+            assert_eq!(fs::symlink_metadata(path).unwrap().nlink(), 1);
+        };
+        std::thread::scope(|scope| {
+            scope.spawn(|| make_and_remove(&root.join("files"), with_data));
+            scope.spawn(|| make_and_remove(&root.join("more files"), with_data));
+            scope.spawn(|| make_and_remove(&root.join("links"), a_link));
+        });
+    });
+}
