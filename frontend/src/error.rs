@@ -170,6 +170,8 @@ pub enum FrontendError {
     ImageConfig { reason: String },
     #[error("failed to encode image config: {reason}")]
     EncodeConfig { reason: String },
+    #[error("failed to encode the answer: {reason}")]
+    EncodeAnswer { reason: String },
     #[error("syntax error in pattern")]
     IgnorePattern,
     #[error("LLB of the frontend input cannot be read: {reason}")]

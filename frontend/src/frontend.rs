@@ -30,6 +30,7 @@ use crate::options::OptionsError;
 use crate::platform::format_all;
 use crate::syntax::syntax_directive;
 
+mod answer;
 mod hand_over;
 
 /// The version of Dockerfiles that the built-in frontend understands.
@@ -140,10 +141,7 @@ impl Build {
             return Ok(result);
         }
         if let Some(request) = self.client.option("requestid") {
-            return Err(OptionsError::Request {
-                request: request.to_owned(),
-            }
-            .into());
+            return self.answer(request).await;
         }
         let mut result = BuildResult::default();
         let mut refs = BTreeMap::new();
@@ -186,18 +184,22 @@ impl Build {
     /// Converts for one platform; warnings are for the first one only.
     async fn convert(&self, target: Option<Platform>, warns: bool) -> Result<Converted> {
         let linter = linter(&self.source.text, &self.options)?;
-        let job = Job {
+        let linter = if warns { linter } else { Linter::silent() };
+        let converted = convert(self.job(target), &linter).await;
+        self.warn(&linter);
+        converted
+    }
+
+    /// Returns what is to be converted, for a platform.
+    fn job(&self, platform: Option<Platform>) -> Job<'_> {
+        Job {
             client: &self.client,
             options: &self.options,
             file: &self.source.info,
             text: &self.source.text,
-            platform: target,
-        };
-        let converted = convert(job, &linter).await;
-        if warns {
-            self.warn(&linter);
+            platform,
+            all_stages: false,
         }
-        converted
     }
 
     fn warn(&self, linter: &Linter) {

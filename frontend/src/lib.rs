@@ -9,8 +9,8 @@
 //! | [`instructions`] | nodes | [`instructions::Stage`]s of typed instructions, checked |
 //! | `convert` | stages | a marshalled LLB definition and an image config |
 //!
-//! [`DockerfileFrontend`] runs them for an engine; a syntax line hands the build over to
-//! [`GatewayFrontend`]. What it hands over are the bytes of a
+//! [`DockerfileFrontend`] runs them for an engine, or answers what a client asks about the file
+//! (`subrequest`); a syntax line hands the build over to [`GatewayFrontend`]. What it hands over are the bytes of a
 //! definition, as any client would: there is no private path into the engine.
 
 mod client;
@@ -34,6 +34,7 @@ pub mod paths;
 pub mod platform;
 pub mod quote;
 pub mod reference;
+mod subrequest;
 pub mod suggest;
 pub mod syntax;
 

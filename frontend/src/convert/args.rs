@@ -23,10 +23,14 @@ impl Converter<'_> {
         linter: &Linter,
     ) -> Result<()> {
         let mut shown = Vec::new();
-        for mut argument in arguments {
+        for (place, mut argument) in arguments.into_iter().enumerate() {
             checks::secret_name("ARG", &argument.name, origin.lines, linter);
+            let is_global = self.is_global(&argument);
             argument.value = self.argument_value(id, &argument, origin, linter)?;
             let stage = &mut self.stages[id];
+            stage
+                .asks
+                .argument(&argument, place, origin.lines, is_global);
             if let Some(value) = argument
                 .value
                 .as_ref()
@@ -42,6 +46,12 @@ impl Converter<'_> {
         }
         self.history(id, format!("ARG {}", shown.join(" ")), false);
         Ok(())
+    }
+
+    /// Says whether an `ARG` only brings a global argument into the stage.
+    fn is_global(&self, argument: &Argument) -> bool {
+        let has_own = argument.value.is_some() || self.build_args.contains_key(&argument.name);
+        !has_own && self.globals.get(&argument.name).is_some()
     }
 
     /// The client's value, else the default, else the global one.

@@ -16,7 +16,7 @@ use crate::instructions::InstructionError;
 use crate::lint::Linter;
 
 impl Converter<'_> {
-    /// Runs all needed stages; `ignore` is the ignore file of the build context.
+    /// Runs all needed stages, or all there are; `ignore` is the ignore file of the build context.
     pub(super) fn dispatch_stages(
         &mut self,
         needed: &BTreeSet<StageId>,
@@ -24,7 +24,8 @@ impl Converter<'_> {
         ignore: &IgnoreFile,
     ) -> Result<()> {
         for id in self.stages.ids() {
-            if needed.contains(&id) && !self.stages[id].dispatched {
+            let is_due = needed.contains(&id) && !self.stages[id].dispatched;
+            if is_due || self.job.all_stages {
                 self.dispatch_stage(id, ignore)?;
             }
         }

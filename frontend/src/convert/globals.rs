@@ -2,16 +2,22 @@
 
 use std::collections::BTreeSet;
 
+use lamina_types::Platform;
+
 use crate::convert::Converter;
 use crate::convert::at;
 use crate::convert::checks;
+use crate::convert::outline::Declaration;
+use crate::convert::outline::Declared;
 use crate::convert::stages::SCRATCH;
 use crate::convert::stages::StageState;
 use crate::env::Env;
 use crate::error::FrontendError;
 use crate::error::Result;
+use crate::expand::ExpandError;
 use crate::expand::Expansion;
 use crate::instructions::Action;
+use crate::instructions::Argument;
 use crate::instructions::FileParts;
 use crate::instructions::Stage;
 use crate::lines::Lines;
@@ -70,28 +76,53 @@ impl Converter<'_> {
         mut env: Env,
         parts: &FileParts,
         use_build_args: bool,
-    ) -> Result<(Env, Env)> {
-        let mut declared = Env::default();
+    ) -> Result<(Env, Declared)> {
+        let mut declared = Declared::new();
         for (arguments, lines) in &parts.global_arguments {
-            for argument in arguments {
+            for (place, argument) in arguments.iter().enumerate() {
                 let given = self
                     .build_args
                     .get(&argument.name)
                     .filter(|_| use_build_args);
-                let value = match (given, &argument.value) {
-                    (Some(given), _) => Some(given.clone()),
-                    (None, Some(default)) => {
-                        Some(at(self.lexer.expand(default, &env).text, *lines)?)
-                    }
-                    (None, None) => None,
+                let (value, needs) = match given {
+                    Some(given) => (Some(given.clone()), BTreeSet::new()),
+                    None => at(self.default_value(argument, &env, &declared), *lines)?,
                 };
-                declared.set(&argument.name, value.clone().unwrap_or_default());
+                let declaration = Declaration {
+                    value: value.clone().unwrap_or_default(),
+                    description: argument.description.clone(),
+                    lines: *lines,
+                    place,
+                    needs,
+                };
+                declared.insert(argument.name.clone(), declaration);
                 if let Some(value) = value {
                     env.set(&argument.name, value);
                 }
             }
         }
         Ok((env, declared))
+    }
+
+    /// Returns the default of an argument, and which others it is made of: one that is made of its
+    /// own earlier value is made of what that was made of.
+    fn default_value(
+        &self,
+        argument: &Argument,
+        env: &Env,
+        declared: &Declared,
+    ) -> std::result::Result<(Option<String>, BTreeSet<String>), ExpandError> {
+        let Some(default) = &argument.value else {
+            return Ok((None, BTreeSet::new()));
+        };
+        let expansion = self.lexer.expand(default, env);
+        let mut needs = expansion.found;
+        if needs.remove(&argument.name)
+            && let Some(earlier) = declared.get(&argument.name)
+        {
+            needs.extend(earlier.needs.iter().cloned());
+        }
+        Ok((Some(expansion.text?), needs))
     }
 
     /// Takes the stages' headers, variables put in.
@@ -112,17 +143,13 @@ impl Converter<'_> {
             let error = FrontendError::BlankBase { base: stage.base };
             return Err(Located::at(error, lines));
         }
-        let mut state = StageState {
-            shown_name: stage.name.clone(),
-            name: stage.name,
-            base_name,
-            lines: Some(lines),
-            code: stage.origin.code,
-            instructions: stage.instructions,
-            ..StageState::default()
-        };
-        if !stage.platform.is_empty() {
-            state.platform = Some(self.stage_platform(&stage.platform, &state, lines, &linter)?);
+        let platform = stage.platform.clone();
+        let mut state = state_of(stage, base_name);
+        let mut used = base.found;
+        if !platform.is_empty() {
+            let (platform, found) = self.stage_platform(&platform, &state, lines, &linter)?;
+            state.platform = Some(platform);
+            used.extend(found);
         }
         if !state.name.is_empty() {
             state.named_context = self.named_context(&state.name, state.platform.as_ref())?;
@@ -134,19 +161,21 @@ impl Converter<'_> {
             state.shown_name = format!("stage-{index}");
         }
         state.ignore_cache = self.job.options.ignores_cache(&state.name);
+        state.asks.uses(used);
         let id = self.stages.add(state);
         let stage = &mut self.stages[id];
         stage.steps_total = steps(stage);
         Ok(())
     }
 
+    /// Returns the value of `--platform`, and the arguments that it uses.
     fn stage_platform(
         &self,
         expression: &str,
         stage: &StageState,
         lines: Lines,
         linter: &Linter,
-    ) -> Result<lamina_types::Platform> {
+    ) -> Result<(Platform, BTreeSet<String>)> {
         let expansion = self.lexer.expand(expression, &self.globals);
         self.lint_unknown_args(&expansion, lines, linter);
         self.lint_platform(expression, &stage.name, &expansion, lines, linter);
@@ -169,7 +198,7 @@ impl Converter<'_> {
                 suggestion: suggestion(),
             },
             Ok(text) => match platform::parse(text) {
-                Ok(platform) => return Ok(platform),
+                Ok(platform) => return Ok((platform, expansion.found)),
                 Err(source) => FrontendError::Platform {
                     expression,
                     source,
@@ -181,7 +210,11 @@ impl Converter<'_> {
     }
 
     fn lint_unknown_args(&self, expansion: &Expansion, lines: Lines, linter: &Linter) {
-        let known: BTreeSet<&str> = self.globals.names().chain(self.declared.names()).collect();
+        let known: BTreeSet<&str> = self
+            .globals
+            .names()
+            .chain(self.declared.keys().map(String::as_str))
+            .collect();
         for name in expansion
             .missing
             .iter()
@@ -220,6 +253,20 @@ impl Converter<'_> {
             let platform = text.as_str();
             linter.report(Rule::FromPlatformFlagConstDisallowed { platform }, lines);
         }
+    }
+}
+
+/// Returns a stage as its header has it, on the base of that name.
+fn state_of(stage: Stage, base_name: String) -> StageState {
+    StageState {
+        shown_name: stage.name.clone(),
+        name: stage.name,
+        description: stage.description,
+        base_name,
+        lines: Some(stage.origin.lines),
+        code: stage.origin.code,
+        instructions: stage.instructions,
+        ..StageState::default()
     }
 }
 

@@ -7,6 +7,8 @@
 //! 3. `resolve`: what the needed stages start from: images and named contexts, asked of the engine;
 //! 4. `dispatch`: each instruction of each needed stage, in the order of the file;
 //! 5. the build context, narrowed to the paths that turned out to be used (row FDF-47).
+//!
+//! [`check`] and [`outline`] stop before the last step: they answer questions about the file.
 
 mod args;
 mod checks;
@@ -20,6 +22,7 @@ mod globals;
 mod mounts;
 mod named;
 mod names;
+mod outline;
 mod resolve;
 mod run;
 mod signals;
@@ -28,6 +31,7 @@ mod state;
 mod triggers;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use lamina_content::ImageConfig;
 use lamina_proto::pb;
@@ -44,7 +48,9 @@ use crate::graph::LocalSource;
 use crate::graph::Output;
 use crate::graph::VertexId;
 use crate::graph::local;
+use crate::ignore::IgnoreFile;
 use crate::instructions;
+use crate::instructions::FileParts;
 use crate::lines::Lines;
 use crate::lint::LintOptions;
 use crate::lint::Linter;
@@ -52,9 +58,12 @@ use crate::lint::Rule;
 use crate::located::Located;
 use crate::options::OptionMap;
 use crate::options::Options;
+use crate::subrequest::Outline;
 use crate::syntax;
+use crate::syntax::Dockerfile;
 use crate::syntax::SyntaxError;
 
+use self::outline::Declared;
 use self::stages::StageId;
 use self::stages::Stages;
 
@@ -78,6 +87,8 @@ pub(crate) struct Job<'a> {
     pub(crate) text: &'a str,
     /// `None` if the client did not ask for one.
     pub(crate) platform: Option<Platform>,
+    /// Also stages that the target does not need are looked up and run through.
+    pub(crate) all_stages: bool,
 }
 
 /// Returns the linter with the options of the client or else of the file's `check` directive.
@@ -98,20 +109,33 @@ pub(crate) fn linter(text: &str, options: &Options) -> Result<Linter> {
 /// # Errors
 /// At the first thing that is wrong, with its lines.
 pub(crate) async fn convert(job: Job<'_>, linter: &Linter) -> Result<Converted> {
-    if job.text.is_empty() {
-        return Err(SyntaxError::Empty.into());
-    }
-    let file = syntax::parse(job.text).map_err(lift)?;
-    for &line in &file.empty_continuations {
-        linter.report(Rule::NoEmptyContinuation, Lines::new(line, line));
-    }
-    let parts = instructions::stages(&file, linter).map_err(lift)?;
-    if parts.stages.is_empty() {
-        return Err(FrontendError::NoStages.into());
-    }
-    checks::stage_names(&parts.stages, linter);
-    checks::keyword_casing(&parts.stages, linter);
+    let (converter, target, ignore) = run_through(job, linter).await?;
+    converter.finish(target, ignore.patterns())
+}
 
+/// Runs through the Dockerfile for the warnings that stay with `linter`.
+///
+/// # Errors
+/// As [`convert`].
+pub(crate) async fn check(job: Job<'_>, linter: &Linter) -> Result<()> {
+    run_through(job, linter).await.map(drop)
+}
+
+/// Returns what the target can be given.
+///
+/// # Errors
+/// As [`convert`].
+pub(crate) async fn outline(job: Job<'_>, linter: &Linter) -> Result<Outline> {
+    let (converter, target, _) = run_through(job, linter).await?;
+    Ok(converter.outline(target))
+}
+
+/// Does all but the last step; returns the target too, and the ignore file of the build context.
+async fn run_through<'a>(
+    job: Job<'a>,
+    linter: &Linter,
+) -> Result<(Converter<'a>, StageId, Arc<IgnoreFile>)> {
+    let (file, parts) = read(job.text, linter)?;
     let mut converter = Converter::new(job, linter, file.escape);
     converter.set_globals(&parts)?;
     converter.set_epoch().await?;
@@ -121,7 +145,29 @@ pub(crate) async fn convert(job: Job<'_>, linter: &Linter) -> Result<Converted> 
     let needed = converter.resolve_stages(target).await?;
     let ignore = converter.job.client.ignore_file().await?;
     converter.dispatch_stages(&needed, target, &ignore)?;
-    converter.finish(target, ignore.patterns())
+    converter.add_labels(target);
+    match linter.violations() {
+        Some(rules) => Err(FrontendError::LintViolations { rules }.into()),
+        None => Ok((converter, target, ignore)),
+    }
+}
+
+/// Reads the text, and warns of what can be seen without values.
+fn read(text: &str, linter: &Linter) -> Result<(Dockerfile, FileParts)> {
+    if text.is_empty() {
+        return Err(SyntaxError::Empty.into());
+    }
+    let file = syntax::parse(text).map_err(lift)?;
+    for &line in &file.empty_continuations {
+        linter.report(Rule::NoEmptyContinuation, Lines::new(line, line));
+    }
+    let parts = instructions::stages(&file, linter).map_err(lift)?;
+    if parts.stages.is_empty() {
+        return Err(FrontendError::NoStages.into());
+    }
+    checks::stage_names(&parts.stages, linter);
+    checks::keyword_casing(&parts.stages, linter);
+    Ok((file, parts))
 }
 
 /// The state of a conversion.
@@ -133,7 +179,7 @@ struct Converter<'a> {
     build_args: OptionMap,
     globals: Env,
     /// The global arguments that the file declares, with their values.
-    declared: Env,
+    declared: Declared,
     epoch: Option<i64>,
     graph: Graph,
     /// The build context; its source is filled in last.
@@ -169,7 +215,7 @@ impl<'a> Converter<'a> {
             lexer: Lexer::new(escape),
             platforms,
             globals: Env::default(),
-            declared: Env::default(),
+            declared: Declared::new(),
             epoch: None,
             graph,
             context,
@@ -188,13 +234,14 @@ impl<'a> Converter<'a> {
         }
     }
 
-    /// Fills in the sources that were waiting for the paths in use, and marshals.
-    fn finish(mut self, target: StageId, ignore: &[String]) -> Result<Converted> {
+    /// Adds the labels that the client gives.
+    fn add_labels(&mut self, target: StageId) {
         let labels = self.job.options.labels.clone();
         self.stages[target].image.config.labels.extend(labels);
-        if let Some(rules) = self.linter.violations() {
-            return Err(FrontendError::LintViolations { rules }.into());
-        }
+    }
+
+    /// Fills in the sources that were waiting for the paths in use, and marshals.
+    fn finish(mut self, target: StageId, ignore: &[String]) -> Result<Converted> {
         let used = self.stages.context_paths();
         let result = self.place_context(&used, ignore, target);
         self.place_local_contexts();

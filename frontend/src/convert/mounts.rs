@@ -158,12 +158,17 @@ fn sharing(sharing: Option<Sharing>) -> pb::CacheSharingOpt {
     }
 }
 
-/// Mounts a secret as a file, sets it as a variable, or both.
-fn add_secret(mount: &Mount, exec: &mut ExecBuilder) {
-    let id = [&mount.source, &mount.id]
+/// Returns the name of the secret that a mount asks for.
+pub(super) fn secret_id(mount: &Mount) -> String {
+    [&mount.source, &mount.id]
         .into_iter()
         .find(|id| !id.is_empty())
-        .map_or_else(|| paths::base_name(&mount.target).to_owned(), Clone::clone);
+        .map_or_else(|| paths::base_name(&mount.target).to_owned(), Clone::clone)
+}
+
+/// Mounts a secret as a file, sets it as a variable, or both.
+fn add_secret(mount: &Mount, exec: &mut ExecBuilder) {
+    let id = secret_id(mount);
     let optional = !mount.required;
     if let Some(name) = &mount.env {
         exec.secret_env.push(pb::SecretEnv {

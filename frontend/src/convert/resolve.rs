@@ -41,8 +41,8 @@ impl Converter<'_> {
         loop {
             let needed = self.stages.needed(target);
             for id in self.stages.ids() {
-                self.resolve_stage(id, needed.contains(&id), &mut lookups)
-                    .await?;
+                let is_needed = needed.contains(&id) || self.job.all_stages;
+                self.resolve_stage(id, is_needed, &mut lookups).await?;
             }
             let mut more = false;
             for &id in &needed {

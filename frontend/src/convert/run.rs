@@ -58,6 +58,7 @@ impl Converter<'_> {
             });
         }
         self.add_mounts(id, &run, sources, &mut exec)?;
+        self.stages[id].asks.mounts(&run.mounts, origin.lines);
         if run.has_devices {
             return Err(FrontendError::Device.into());
         }

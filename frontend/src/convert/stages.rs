@@ -11,6 +11,7 @@ use lamina_types::Platform;
 use crate::context::NamedContext;
 use crate::convert::Converter;
 use crate::convert::checks::Tracker;
+use crate::convert::outline::Asks;
 use crate::convert::state::PathSet;
 use crate::convert::state::State;
 use crate::error::FrontendError;
@@ -48,6 +49,8 @@ pub(crate) struct StageState {
     pub(crate) name: String,
     /// Its name in progress and messages; empty if there is only one.
     pub(crate) shown_name: String,
+    /// What a comment above its `FROM` says of it.
+    pub(crate) description: String,
     /// What it starts from, variables put in.
     pub(crate) base_name: String,
     /// Where its `FROM` is.
@@ -64,6 +67,8 @@ pub(crate) struct StageState {
     pub(crate) image: ImageConfig,
     pub(crate) base_image: Option<ImageConfig>,
     pub(crate) build_args: Vec<Argument>,
+    /// What its instructions ask the client for.
+    pub(super) asks: Asks,
     /// What it uses of the build context.
     pub(crate) context_paths: PathSet,
     /// What is used of the tree that it starts from; kept by the first stage of a chain.
@@ -160,15 +165,24 @@ impl Stages {
 
     /// Returns the stages that `target` needs, itself included.
     pub(crate) fn needed(&self, target: StageId) -> BTreeSet<StageId> {
-        let mut needed = BTreeSet::new();
+        self.nearest_first(target).into_iter().collect()
+    }
+
+    /// Returns the stages that `target` needs, each behind one that needs it: first the target, then
+    /// its base with all that that needs, then what its instructions take from.
+    pub(super) fn nearest_first(&self, target: StageId) -> Vec<StageId> {
+        let mut order = Vec::new();
+        let mut seen = BTreeSet::new();
         let mut open = vec![target];
         while let Some(id) = open.pop() {
-            if needed.insert(id) {
+            if seen.insert(id) {
+                order.push(id);
+                let sources = self[id].dependencies.iter().map(|(stage, _)| *stage);
+                open.extend(sources.rev());
                 open.extend(self[id].base);
-                open.extend(self[id].dependencies.iter().map(|(stage, _)| *stage));
             }
         }
-        needed
+        order
     }
 
     /// Returns the first stage of the chain that `id` ends.

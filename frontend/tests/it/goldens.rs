@@ -1,6 +1,6 @@
 //! The recorded cases, as far as they can be checked without running anything: config, history,
-//! errors that the frontend finds, and warnings. Trees and the errors of steps are compared where
-//! an engine runs the cases.
+//! errors that the frontend finds, warnings, and the answers to questions about the file. Trees and
+//! the errors of steps are compared where an engine runs the cases.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -12,6 +12,7 @@ use lamina_llb::BuildResult;
 use lamina_llb::Frontend;
 use lamina_llb::Warning;
 use serde_json::Value;
+use serde_json::json;
 
 use crate::bridge::RecordingBridge;
 use crate::cases;
@@ -72,6 +73,70 @@ async fn recorded_builds_agree() {
     if passed < total {
         println!("{report}");
     }
+}
+
+/// Rows FDF-28 to FDF-30: the answers to `frontend.outline`, `frontend.targets` and `frontend.lint`.
+#[tokio::test]
+async fn recorded_answers_agree() {
+    let mut compared = 0;
+    let mut differences = Vec::new();
+    for mut case in cases::load(&golden_file()) {
+        if case.kind == "build" {
+            continue;
+        }
+        compared += 1;
+        let request = format!("frontend.{}", case.kind);
+        case.opts.insert("requestid".to_owned(), request);
+        let caps = "moby.buildkit.frontend.subrequests+forward".to_owned();
+        case.opts.insert("frontend.caps".to_owned(), caps);
+        if let Err(difference) = check_answer(&case).await {
+            differences.push(format!("{}: {difference}", case.name));
+        }
+    }
+    assert!(differences.is_empty(), "{}", differences.join("\n"));
+    assert!(compared >= 48, "only {compared}");
+}
+
+async fn check_answer(case: &Case) -> Result<(), String> {
+    let bridge = Arc::new(RecordingBridge::of_case(case));
+    let outcome = DockerfileFrontend.build(Arc::clone(&bridge) as _).await;
+    let warnings = bridge.warnings.lock().expect("no test panics with it");
+    compare("warnings", &sorted(&warnings), &case.warnings)?;
+    match (&case.subresult, outcome) {
+        (Some(expected), Ok(result)) => compare("answer", &answer(&result)?, expected),
+        (None, Err(error)) => compare("error", &Some(described(&error)), &case.error),
+        (expected, outcome) => Err(format!("{:?} instead of {expected:?}", outcome.err())),
+    }
+}
+
+/// Returns the answer in the form in which answers are recorded.
+fn answer(result: &BuildResult) -> Result<Value, String> {
+    let text = |key: &str| {
+        let value = result.metadata.get(key).cloned().unwrap_or_default();
+        String::from_utf8(value).map_err(|error| error.to_string())
+    };
+    let mut answer = serde_json::Map::new();
+    let mut json: Value =
+        serde_json::from_str(&text("result.json")?).map_err(|error| error.to_string())?;
+    let sources = json.get_mut("sources").map(Value::take);
+    let names =
+        |source: &Value| json!({"filename": source["filename"], "language": source["language"]});
+    match sources.as_ref().and_then(Value::as_array) {
+        // Answers without places in several files have the file's bytes alone, which are not recorded.
+        Some(files) if files[0].is_object() => {
+            json["sources"] = files.iter().map(names).collect();
+        }
+        _ => drop(
+            json.as_object_mut()
+                .map(|members| members.remove("sources")),
+        ),
+    }
+    answer.insert("json".to_owned(), json);
+    answer.insert("text".to_owned(), text("result.txt")?.into());
+    if result.metadata.contains_key("result.statuscode") {
+        answer.insert("statuscode".to_owned(), text("result.statuscode")?.into());
+    }
+    Ok(answer.into())
 }
 
 /// Runs a case and says how it differs from the record.
