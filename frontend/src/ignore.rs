@@ -42,6 +42,13 @@ impl IgnoreFile {
         &self.list
     }
 
+    /// Says whether a pattern stands for all names. Several that do so together are not recognised.
+    pub(crate) fn leaves_everything_out(&self) -> bool {
+        const ALL: [&str; 3] = ["*", "**", "**/*"];
+        let mut patterns = self.patterns.iter();
+        patterns.any(|pattern| ALL.contains(&pattern.as_str()))
+    }
+
     /// Returns why `path`, as the user wrote it, is not in the context, if this file is the reason.
     pub(crate) fn reason(&self, path: &str) -> Option<String> {
         let cleaned = paths::clean(path);

@@ -13,7 +13,6 @@ use crate::graph::FileBuilder;
 use crate::graph::Output;
 use crate::graph::git;
 use crate::graph::http;
-use crate::ignore::IgnoreFile;
 use crate::instructions::InlineFile;
 use crate::lint::Rule;
 use crate::paths;
@@ -205,20 +204,15 @@ fn explain_missing(path: &str, source: &str, plan: &CopyPlan<'_>, file: &mut Fil
 /// Reports a source that the ignore file leaves out. With exceptions in that file nothing is said,
 /// since parts of the source may come back.
 fn lint_ignored(path: &str, plan: &CopyPlan<'_>) {
-    let Some(ignore) = plan
-        .ignore
-        .map(IgnoreFile::list)
-        .filter(|list| !list.is_empty() && !list.has_exclusions())
-    else {
+    let Some(ignore) = plan.ignore.filter(|file| !file.list().has_exclusions()) else {
         return;
     };
     let path = paths::clean(path);
-    let is_root = path == "." || path == "/";
-    let name = path.trim_start_matches('/');
-    // For the root only patterns that leave everything out count.
-    let probe = if is_root { "any/thing" } else { name };
-    let everything = ignore.matches_path(b"any") && ignore.matches_path(b".any");
-    if ignore.matches_path(probe.as_bytes()) && (!is_root || everything) {
+    let is_ignored = match path.trim_start_matches('/') {
+        "" | "." => ignore.leaves_everything_out(),
+        name => ignore.list().matches_path(name.as_bytes()),
+    };
+    if is_ignored {
         let verb = if plan.job.copy.is_add { "Add" } else { "Copy" };
         let path = path.as_str();
         plan.linter

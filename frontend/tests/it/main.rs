@@ -2,9 +2,12 @@
 
 #![expect(clippy::print_stdout, reason = "the report of the recorded cases")]
 
+mod answers;
 mod bridge;
 mod cases;
 mod definitions;
 mod goldens;
+mod near_misses;
 mod random;
+mod rules;
 mod stand_in;
