@@ -12,7 +12,7 @@ pub(crate) enum CsvError {
 }
 
 /// Cuts `text` at commas outside double quotes and removes the quotes.
-fn fields(text: &str) -> Result<Vec<String>, CsvError> {
+pub(crate) fn fields(text: &str) -> Result<Vec<String>, CsvError> {
     let mut fields = vec![String::new()];
     let mut quoted = false;
     for c in text.chars() {

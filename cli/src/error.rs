@@ -44,6 +44,8 @@ pub(crate) enum CliError {
     #[error(transparent)]
     Cache(#[from] crate::caches::CacheError),
     #[error(transparent)]
+    Call(#[from] crate::call::CallError),
+    #[error(transparent)]
     Ssh(#[from] crate::ssh::SshError),
     #[error(transparent)]
     Policy(#[from] crate::policy::PolicyError),

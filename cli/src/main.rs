@@ -6,6 +6,7 @@
 mod args;
 mod build;
 mod caches;
+mod call;
 mod connect;
 mod context;
 mod csv;

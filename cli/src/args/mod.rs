@@ -44,6 +44,7 @@ use crate::progress::Mode;
   lamina build -t registry.example/app:1 --push .     to a registry
   lamina build --target test --progress plain .       one stage, with plain lines
   lamina run --target test . -- make check            a program on a stage
+  lamina build --check .                              rules that the Dockerfile breaks
   lamina build --debug-shell .                        a shell where a step fails
   lamina daemon                                       serve docker buildx and others
   lamina build --addr tcp://builder:1234 .            by a daemon elsewhere
@@ -53,6 +54,16 @@ pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
 }
+
+/// What `lamina build --help` ends with.
+const BUILD_EXAMPLES: &str = "Examples:
+  lamina build -t app:1 --push .                      to the registry in the name
+  lamina build --check .                              rules that the Dockerfile breaks
+  lamina build --call outline --target test .         arguments, secrets and agents of a stage
+  lamina build --call check,format=json .             for programs; exit code 1 if one is broken
+
+A line `# check=skip=RULE,RULE` at the top of the Dockerfile turns rules off, one above an
+instruction does so there, and `# check=error=true` at the top makes builds fail that break others.";
 
 /// What `lamina run --help` ends with.
 const RUN_EXAMPLES: &str = "Examples:
@@ -67,6 +78,7 @@ const RUN_EXAMPLES: &str = "Examples:
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Build an image from a Dockerfile
+    #[command(after_help = BUILD_EXAMPLES)]
     Build(Box<BuildArgs>),
     /// Build a marshalled LLB definition from standard input
     #[command(
@@ -297,6 +309,17 @@ pub(crate) struct BuildArgs {
         default_missing_value = "/bin/sh"
     )]
     pub(crate) debug_shell: Option<String>,
+    /// Ask about the Dockerfile instead of building: check (rules that it breaks), outline (what
+    /// the stage can be given), targets (its stages), describe (what can be asked); build builds
+    #[arg(
+        long,
+        value_name = "METHOD[,format=json][,ignorestatus=true]",
+        conflicts_with = "debug_shell"
+    )]
+    pub(crate) call: Option<String>,
+    /// The same as --call check
+    #[arg(long, conflicts_with_all = ["call", "debug_shell"])]
+    pub(crate) check: bool,
     #[command(flatten)]
     pub(crate) common: CommonArgs,
 }

@@ -127,6 +127,8 @@ impl RunArgs {
             platform: self.platform,
             network: None,
             debug_shell: None,
+            call: None,
+            check: false,
             common: CommonArgs {
                 results,
                 options: self.options,

@@ -1,5 +1,5 @@
-//! Builds that the command drives itself, as buildx does: to look at what a step has left, or to run
-//! something on the result.
+//! Builds that the command drives itself, as buildx does: to look at what a step has left, to run
+//! something on the result, or to print what its metadata answers.
 //!
 //! ```text
 //! a daemon            Client::build ── the daemon's socket ───┐
@@ -27,6 +27,8 @@ use lamina_proto::gateway;
 use tokio::io::DuplexStream;
 
 use super::shell::DebugShell;
+use crate::call::Answer;
+use crate::call::Call;
 use crate::progress::Holder;
 use crate::run::Run;
 
@@ -39,6 +41,8 @@ pub(super) enum Driver {
     Shell(DebugShell),
     /// A program on the result.
     Run(Box<Run>),
+    /// A question about the Dockerfile.
+    Call(Call),
 }
 
 /// A driver at work.
@@ -48,8 +52,16 @@ pub(super) struct Driven {
     pub(super) frontend: gateway::SolveRequest,
     /// Keeps the display still while somebody else has the screen.
     pub(super) holder: Holder,
-    /// What the command ends with, if the build succeeds.
-    code: Mutex<Option<u8>>,
+    /// What a build that succeeds leaves to the end.
+    end: Mutex<Option<End>>,
+}
+
+/// What is left to do when the display has ended.
+enum End {
+    /// End with this code.
+    Code(u8),
+    /// Show this.
+    Answer(Answer),
 }
 
 impl Driven {
@@ -58,7 +70,7 @@ impl Driven {
             driver,
             frontend: frontend_of(source),
             holder,
-            code: Mutex::default(),
+            end: Mutex::default(),
         }
     }
 
@@ -77,9 +89,12 @@ impl Driven {
                 let held = self.holder.hold(None).await;
                 let code = run.on(&gateway, &self.frontend, &built).await;
                 drop(held);
-                let mut kept = self.code.lock().unwrap_or_else(PoisonError::into_inner);
-                *kept = Some(code?);
+                self.leave(End::Code(code?));
                 // Nothing of the container is a result.
+                Ok(gateway::Result::default())
+            }
+            Driver::Call(_) => {
+                self.leave(End::Answer(built?.metadata));
                 Ok(gateway::Result::default())
             }
         }
@@ -94,9 +109,19 @@ impl Driven {
         }
     }
 
-    /// Returns what a program ended with.
-    pub(super) fn code(&self) -> Option<u8> {
-        *self.code.lock().unwrap_or_else(PoisonError::into_inner)
+    fn leave(&self, end: End) {
+        *self.end.lock().unwrap_or_else(PoisonError::into_inner) = Some(end);
+    }
+
+    /// Does what is left once the display has ended; returns what the command ends with, unless the
+    /// build failed.
+    pub(super) fn finish(&self) -> Option<u8> {
+        let end = self.end.lock().unwrap_or_else(PoisonError::into_inner);
+        match (end.as_ref()?, &self.driver) {
+            (End::Code(code), _) => Some(*code),
+            (End::Answer(answer), Driver::Call(call)) => Some(call.show(answer)),
+            (End::Answer(_), _) => None,
+        }
     }
 }
 

@@ -74,7 +74,7 @@ pub(super) async fn run(
     drop(opened);
     let steps = shown.await.unwrap_or_default();
     let response = outcome.map(|outcome| outcome.exporter_response);
-    let code = driven.as_ref().and_then(Driven::code);
+    let code = driven.as_ref().and_then(Driven::finish);
     super::end(&job, response, args, &steps, code)
 }
 

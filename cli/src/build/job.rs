@@ -14,6 +14,7 @@ use crate::args::CommonArgs;
 use crate::args::ResultArgs;
 use crate::args::SolveArgs;
 use crate::caches::Caches;
+use crate::call::Call;
 use crate::context::Context;
 use crate::definition;
 use crate::error::CliError;
@@ -68,6 +69,17 @@ impl Job {
             inputs: BTreeMap::new(),
         };
         Self::new(source, context, &args.common)
+    }
+
+    /// Reads the user's files for a question about the Dockerfile, which has no result to keep.
+    pub(super) fn of_call(args: &BuildArgs, call: &Call) -> Result<Self, CliError> {
+        let mut job = Self::of_run(args)?;
+        job.outputs.clear();
+        job.caches = Caches::default();
+        if let BuildSource::Frontend { options, .. } = &mut job.source {
+            options.extend(call.options());
+        }
+        Ok(job)
     }
 
     /// Reads the definition for `lamina solve`.

@@ -32,6 +32,7 @@ use crate::args::CommonArgs;
 use crate::args::ResultArgs;
 use crate::args::RunArgs;
 use crate::args::SolveArgs;
+use crate::call::Call;
 use crate::error::CliError;
 use crate::interactive;
 use crate::metadata;
@@ -49,6 +50,10 @@ use target::Target;
 
 /// Runs `lamina build`. Called with one thread.
 pub(crate) fn build(args: &BuildArgs) -> Result<ExitCode, CliError> {
+    if let Some(call) = asked(args)? {
+        let driver = Some(Driver::Call(call.clone()));
+        return with(&args.common, driver, || Job::of_call(args, &call));
+    }
     let driver = args.debug_shell.as_ref().map(|program| {
         Driver::Shell(DebugShell {
             program: program.clone(),
@@ -58,6 +63,17 @@ pub(crate) fn build(args: &BuildArgs) -> Result<ExitCode, CliError> {
         return Err(CliError::NoTerminal("--debug-shell"));
     }
     with(&args.common, driver, || Job::of_build(args))
+}
+
+/// Returns the question about the Dockerfile, if it is not to be built.
+fn asked(args: &BuildArgs) -> Result<Option<Call>, CliError> {
+    let text = if args.check {
+        Some("check")
+    } else {
+        args.call.as_deref()
+    };
+    let call = text.map(Call::parse).transpose()?.flatten();
+    Ok(call.map(|call| call.on(&args.context, args.file.as_deref())))
 }
 
 /// Runs `lamina run`. Called with one thread.

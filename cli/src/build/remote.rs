@@ -60,7 +60,7 @@ pub(super) async fn run(
     };
     drop(converted.await);
     let steps = shown.await.unwrap_or_default();
-    let code = driven.as_ref().and_then(Driven::code);
+    let code = driven.as_ref().and_then(Driven::finish);
     let outcome = match outcome {
         Ok(response) => Ok(response),
         Err(ClientError::Daemon(failure)) => Err(build_error(*failure)),

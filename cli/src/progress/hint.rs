@@ -31,6 +31,8 @@ fn fixed(message: &str) -> Option<&'static str> {
         Some("--file names another Dockerfile")
     } else if message.ends_with(" forwarded from the client") {
         Some("--ssh forwards agents and keys")
+    } else if message.starts_with("unsupported request frontend.") {
+        Some("--call takes check, outline, targets and describe")
     } else {
         None
     }
@@ -56,6 +58,10 @@ mod tests {
             (
                 "no SSH key \"default\" forwarded from the client",
                 "--ssh forwards",
+            ),
+            (
+                "unsupported request frontend.chek",
+                "--call takes check, outline",
             ),
         ] {
             let hint = hint(message).expect(message);

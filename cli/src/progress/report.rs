@@ -62,8 +62,8 @@ fn step_log(text: &mut String, step: &Step) {
     line(text, "------");
 }
 
-/// Prints the lines that the ranges name, marked, with some around them (row ERR-02).
-fn excerpt(text: &mut String, source: &SourceExcerpt) {
+/// Adds the lines that the ranges name, marked, with some around them (row ERR-02).
+pub(crate) fn excerpt(text: &mut String, source: &SourceExcerpt) {
     let file = String::from_utf8_lossy(&source.info.data);
     let lines: Vec<&str> = file.lines().collect();
     let starts = source

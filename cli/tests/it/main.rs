@@ -1,5 +1,6 @@
 //! The command as a client of a daemon, end to end; the daemon is the same program.
 
+mod calls;
 mod harness;
 mod run;
 
