@@ -3,6 +3,7 @@
 mod authority;
 mod bollard;
 mod buildx;
+mod calls;
 mod commands;
 mod configured;
 mod ctrl_c;

@@ -229,15 +229,19 @@ impl Daemon {
 
     /// Returns the command that [`Daemon::buildx`] runs.
     pub(super) fn buildx_command(&self, args: &[&str]) -> Command {
-        let buildx = buildx().expect("the test asked for buildx");
+        self.buildx_command_of(&buildx().expect("the test asked for buildx"), args)
+    }
+
+    /// Returns the command of a certain buildx.
+    pub(super) fn buildx_command_of(&self, buildx: &Path, args: &[&str]) -> Command {
         let config = self.lamina.dir().join("buildx");
         if !config.exists() {
-            let mut create = self.client_command(&buildx);
+            let mut create = self.client_command(buildx);
             create.args(["create", "--name", "lamina", "--driver", "remote"]);
             create.arg(self.address());
             Finished::new(create.output().expect("buildx starts")).ok();
         }
-        let mut command = self.client_command(&buildx);
+        let mut command = self.client_command(buildx);
         command.args(args);
         command
     }
@@ -286,6 +290,23 @@ pub(super) fn buildx() -> Result<PathBuf, String> {
     let found = Some(PathBuf::from(ours)).filter(|path| path.is_file());
     let found = found.or_else(|| program("docker-buildx"));
     found.ok_or_else(|| "docker-buildx is missing; scripts/install-buildx gets it".to_owned())
+}
+
+/// Returns a docker-buildx with `--call`, which stable releases do not have yet.
+pub(super) fn newer_buildx() -> Result<PathBuf, String> {
+    let ours = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../target/clients/newer/docker-buildx"
+    );
+    let found = Some(PathBuf::from(ours)).filter(|path| path.is_file());
+    let buildx = found.map_or_else(buildx, Ok)?;
+    let help = Command::new(&buildx).args(["build", "--help"]).output();
+    let knows = |help: Vec<u8>| String::from_utf8_lossy(&help).contains(" --call ");
+    if help.is_ok_and(|help| knows(help.stdout)) {
+        return Ok(buildx);
+    }
+    let get = "scripts/install-buildx target/clients/newer forky gets it";
+    Err(format!("a docker-buildx with --call is missing; {get}"))
 }
 
 /// Starts a daemon of root's, or leaves the test with the reason; for tests that drive it with
