@@ -65,6 +65,7 @@ async fn the_outline_has_what_the_target_needs() {
         ),
         ("ARG P=linux/amd64\nFROM --platform=$P scratch\n", vec!["P"]),
         ("ARG B=scratch\nFROM $B AS a\nFROM a\n", vec!["B"]),
+        // Several of one line in the order of the line.
         ("FROM scratch\nARG Z A=1\n", vec!["Z", "A"]),
     ] {
         let outline = answer(file, "frontend.outline", &[]).await;
@@ -92,6 +93,10 @@ async fn targets_are_listed_as_they_are_written() {
     let first = json!({"name": "a", "base": "image:$V", "platform": "$BUILDPLATFORM",
                        "location": {"ranges": [{"start": {"line": 2}, "end": {"line": 2}}]}});
     assert_eq!(targets["targets"][0], first);
+    // No linter looks, so nobody minds what it would be told.
+    let commented = "FROM scratch AS a\n# check=skip=all;error=x\nENV A b\n";
+    let targets = answer(commented, "frontend.targets", &[]).await;
+    assert_eq!(names(&targets["targets"]), ["a"]);
     let none = answer("ARG A\n", "frontend.targets", &[]).await;
     assert_eq!(none["targets"], Value::Null);
 }

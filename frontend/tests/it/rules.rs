@@ -324,10 +324,10 @@ async fn broken_rules_can_be_errors() {
     }
 }
 
-/// What turns everything off is not there in parts: patterns that together leave all names of a
-/// kind out still leave others.
+/// The whole context is left out by patterns that stand for all names, not by several that happen to
+/// leave some out; other sources are paths in it, with or without a slash in front.
 #[tokio::test]
-async fn the_whole_context_is_ignored_by_certain_patterns_only() {
+async fn sources_are_compared_with_the_ignore_file() {
     for (patterns, source, is_ignored) in [
         ("*", ".", true),
         ("**", "/", true),
@@ -335,6 +335,7 @@ async fn the_whole_context_is_ignored_by_certain_patterns_only() {
         ("a*\n.a*\n", ".", false),
         ("dir", ".", false),
         ("*\n!x\n", ".", false),
+        ("a.log\n", "/a.log", true),
     ] {
         let mut bridge = bridge(
             &format!("FROM scratch\nCOPY {source} /\n"),
