@@ -1,5 +1,7 @@
 //! Typed details: what of a [`BuildError`] goes into which, and back.
 
+use std::collections::BTreeMap;
+
 use lamina_llb::BuildError;
 use lamina_llb::FrontendName;
 use lamina_llb::SolveFailure;
@@ -69,12 +71,12 @@ impl Kind {
 }
 
 /// Returns the details of an error, outermost first (row NET-12).
-pub(super) fn encode(error: &BuildError, solve: Option<Any>) -> Vec<Any> {
+pub(super) fn encode(error: &BuildError, solve: Vec<Any>) -> Vec<Any> {
     let mut said = BuildError::default();
     for (url, value) in error.foreign.iter().take(MAX_READ) {
         read_detail(url, value, &mut said);
     }
-    let mut details: Vec<Any> = solve.into_iter().collect();
+    let mut details = solve;
     details.extend(frontend_details(error, &said));
     let new = |excerpt: &&SourceExcerpt| !said.sources.contains(excerpt);
     let sources = error.sources.iter().filter(new);
@@ -135,9 +137,31 @@ fn source(excerpt: &SourceExcerpt) -> Option<Any> {
     SOURCE.write(&message, Dialect::Plain)
 }
 
-/// Returns the detail that lets a client look at what is left of an op (rows ERR-03 to ERR-05).
-pub(super) fn solve(failure: &SolveFailure, ids: FailureIds) -> Option<Any> {
-    let subject = match failure.subject {
+/// Returns the details that let a client look at what is left of an op (rows ERR-03 to ERR-05).
+///
+/// Clients read this kind strictly, so those from before ops had descriptions drop a detail that
+/// has one, and buildx then opens no shell. They find the same without it before; of both, clients
+/// that read both take the last (row NET-12).
+pub(super) fn solve(failure: &SolveFailure, ids: FailureIds) -> Vec<Any> {
+    let full = errdefs::Solve {
+        input_i_ds: ids.inputs,
+        mount_i_ds: ids.mounts,
+        op: pb::Op::decode(failure.op.as_slice()).ok(),
+        subject: subject(failure.subject),
+        description: failure.description.clone(),
+    };
+    let older = (!full.description.is_empty()).then(|| errdefs::Solve {
+        description: BTreeMap::new(),
+        ..full.clone()
+    });
+    let messages = older.iter().chain([&full]);
+    messages
+        .filter_map(|message| SOLVE.write(message, Dialect::Proto3))
+        .collect()
+}
+
+fn subject(subject: SolveSubject) -> Option<errdefs::solve::Subject> {
+    match subject {
         SolveSubject::Op => None,
         SolveSubject::FileAction(index) => {
             Some(errdefs::solve::Subject::File(errdefs::FileAction { index }))
@@ -146,15 +170,7 @@ pub(super) fn solve(failure: &SolveFailure, ids: FailureIds) -> Option<Any> {
             let cache = errdefs::ContentCache { index };
             Some(errdefs::solve::Subject::Cache(cache))
         }
-    };
-    let message = errdefs::Solve {
-        input_i_ds: ids.inputs,
-        mount_i_ds: ids.mounts,
-        op: pb::Op::decode(failure.op.as_slice()).ok(),
-        subject,
-        description: failure.description.clone(),
-    };
-    SOLVE.write(&message, Dialect::Proto3)
+    }
 }
 
 /// Keeps `details` in `error`, and reads out of them what means something here.

@@ -38,7 +38,7 @@ pub fn to_status(error: &BuildError) -> Status {
 /// Returns the error as a message, for where errors travel inside of others.
 #[must_use]
 pub fn to_rpc(error: &BuildError) -> rpc::Status {
-    encode(error, None)
+    encode(error, Vec::new())
 }
 
 /// Returns the error with what is left of the failed op, under the given ids.
@@ -46,7 +46,7 @@ pub(crate) fn with_failure(error: &BuildError, failure: &SolveFailure, ids: Fail
     as_call_status(encode(error, details::solve(failure, ids)))
 }
 
-fn encode(error: &BuildError, solve: Option<prost_types::Any>) -> rpc::Status {
+fn encode(error: &BuildError, solve: Vec<prost_types::Any>) -> rpc::Status {
     rpc::Status {
         code: code(error) as i32,
         message: error.message.clone(),

@@ -7,6 +7,7 @@ mod calls;
 mod commands;
 mod configured;
 mod ctrl_c;
+mod debugger;
 mod fake;
 mod frontends;
 mod greedy;
