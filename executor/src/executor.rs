@@ -3,6 +3,7 @@
 mod link;
 pub(crate) mod network;
 mod reports;
+mod sealed;
 
 use std::net::IpAddr;
 use std::os::fd::AsFd as _;
@@ -137,7 +138,7 @@ impl Executor {
                 cgroup_parent: options.cgroup_parent,
                 networks: options.networks,
             }),
-            link: Arc::new(Link::start(options.program)?),
+            link: Arc::new(Link::start(options.program, &stage)?),
             blocking: options.blocking,
             busy: watch::Sender::new(0),
         })))

@@ -15,7 +15,8 @@
 //! A process with many threads cannot fork and then run Rust code, so [`Executor::start`] starts
 //! this same program a second time as the *runtime*, whose `main` calls [`runtime_main`] first. The
 //! runtime is the first process of a pid namespace that holds all steps, and ends when its socket
-//! to the daemon closes: however the daemon dies, the kernel then kills every step.
+//! to the daemon closes: however the daemon dies, the kernel then kills every step. Steps can see
+//! which program they come of, so it is started from where none of them can change it.
 //!
 //! A process that somebody talks to, with pipes or a terminal, is started by [`Executor::launch`];
 //! further ones join its sandbox by [`Executor::join`]. The runtime makes those in the pid

@@ -2,6 +2,8 @@
 
 use std::os::fd::BorrowedFd;
 use std::os::fd::OwnedFd;
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
 use std::path::PathBuf;
 use std::process::Child;
 use std::process::Command;
@@ -10,6 +12,9 @@ use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::PoisonError;
 
+use lamina_types::IoContext as _;
+
+use super::sealed::Sealed;
 use crate::ExecError;
 use crate::channel;
 use crate::error::Doing;
@@ -17,8 +22,15 @@ use crate::wire::Order;
 
 /// The current runtime child; replaced if it has died.
 pub(crate) struct Link {
-    program: PathBuf,
+    program: Program,
     runtime: Mutex<Runtime>,
+}
+
+/// What the runtime is started from.
+struct Program {
+    /// As processes are shown it.
+    name: PathBuf,
+    sealed: Sealed,
 }
 
 struct Runtime {
@@ -28,8 +40,13 @@ struct Runtime {
 }
 
 impl Link {
-    /// Starts the runtime.
-    pub(super) fn start(program: PathBuf) -> Result<Self, ExecError> {
+    /// Starts the runtime; `empty` is a folder with nothing in it.
+    pub(super) fn start(program: PathBuf, empty: &Path) -> Result<Self, ExecError> {
+        let sealed = Sealed::open(&program, empty).at(program.display())?;
+        let program = Program {
+            name: program,
+            sealed,
+        };
         let runtime = Mutex::new(Runtime::start(&program)?);
         Ok(Self { program, runtime })
     }
@@ -69,9 +86,10 @@ impl Link {
 }
 
 impl Runtime {
-    fn start(program: &PathBuf) -> Result<Self, ExecError> {
+    fn start(program: &Program) -> Result<Self, ExecError> {
         let (control, theirs) = channel::pair().doing("make a socket")?;
-        let child = Command::new(program)
+        let child = Command::new(program.sealed.path())
+            .arg0(&program.name)
             .arg("runtime")
             .env_clear()
             .current_dir("/")

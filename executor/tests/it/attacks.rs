@@ -7,6 +7,7 @@
 mod cache;
 mod files;
 mod places;
+mod program;
 mod users;
 
 use std::path::Path;

@@ -16,7 +16,7 @@ use lamina_types::CancelToken;
 use crate::Fixture;
 use crate::fixture;
 
-const SOME: ProcessStreams = ProcessStreams::Pipes {
+pub(crate) const SOME: ProcessStreams = ProcessStreams::Pipes {
     stdin: true,
     stdout: true,
     stderr: true,
@@ -32,7 +32,7 @@ async fn launch(world: &Fixture, script: &str) -> (Launched, Sandbox) {
         .expect("launched")
 }
 
-async fn start(
+pub(crate) async fn start(
     world: &Fixture,
     spec: ProcessSpec,
     streams: ProcessStreams,
@@ -51,7 +51,7 @@ async fn join(
     world.executor.join(sandbox, spec, streams, &cancel).await
 }
 
-fn command(args: &[&str]) -> JoinSpec {
+pub(crate) fn command(args: &[&str]) -> JoinSpec {
     JoinSpec {
         args: args.iter().map(ToString::to_string).collect(),
         env: Vec::new(),
@@ -62,7 +62,7 @@ fn command(args: &[&str]) -> JoinSpec {
     }
 }
 
-fn script(text: &str) -> JoinSpec {
+pub(crate) fn script(text: &str) -> JoinSpec {
     command(&["/bin/sh", "-c", text])
 }
 
@@ -77,7 +77,7 @@ async fn all(output: &mut Option<ProcessOutput>) -> String {
     }
 }
 
-async fn line(output: &mut Option<ProcessOutput>) -> String {
+pub(crate) async fn line(output: &mut Option<ProcessOutput>) -> String {
     let output = output.as_mut().expect("wanted");
     let mut read = Vec::with_capacity(1);
     while !read.ends_with(b"\n") {
@@ -92,7 +92,7 @@ async fn line(output: &mut Option<ProcessOutput>) -> String {
 }
 
 /// Joins and returns status and output.
-async fn joined(
+pub(crate) async fn joined(
     world: &Fixture,
     sandbox: &Sandbox,
     spec: JoinSpec,

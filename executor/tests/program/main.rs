@@ -55,6 +55,11 @@ fn main() {
             say("ready\n");
             std::thread::park();
         }
+        // Started by a container, of its own accord.
+        ["wait"] => {
+            say("waiting\n");
+            std::thread::park();
+        }
         other => fail(&format!("unknown arguments {other:?}")),
     }
 }
