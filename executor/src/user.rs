@@ -3,11 +3,15 @@
 use lamina_snapshotter::SnapshotError;
 use lamina_snapshotter::Tree;
 use lamina_snapshotter::users;
+use lamina_snapshotter::users::Entries;
 use lamina_snapshotter::users::GroupEntry;
 use lamina_snapshotter::users::PasswdEntry;
 
 use crate::ExecError;
 use crate::wire::Identity;
+
+/// An entry, or why the rest could not be read.
+type Read<T> = Result<T, SnapshotError>;
 
 /// The highest id that a name-less user or group may have, as in Docker.
 const MAX_ID: u32 = i32::MAX as u32;
@@ -40,29 +44,34 @@ fn find(tree: &Tree, user: &str) -> Result<Identity, ExecError> {
     if let Some((uid, gid)) = both_numeric(user) {
         return Ok(identity(uid, gid, Vec::new()));
     }
-    let (passwd, groups) = (or_empty(users::passwd(tree)), or_empty(users::groups(tree)));
-    if user.is_empty() {
-        let root = select("0", &passwd?, &groups?);
-        return Ok(root.unwrap_or_else(|_| identity(0, 0, Vec::new())));
-    }
-    select(user, &passwd?, &groups?)
+    let user = if user.is_empty() { "0" } else { user };
+    select(user, passwd(tree)?, groups(tree)?)
 }
 
 /// Returns the home directory of `uid`, `/` if it has none (as runc sets HOME).
 pub(crate) fn home(tree: &Tree, uid: u32) -> String {
-    users::passwd(tree)
-        .ok()
-        .and_then(|entries| entries.into_iter().find(|entry| entry.uid == uid))
-        .map(|entry| entry.home)
-        .filter(|home| !home.is_empty())
+    let entry = passwd(tree).and_then(|entries| users::first(entries, |entry| entry.uid == uid));
+    let home = entry.ok().flatten().map(|entry| entry.home);
+    home.filter(|home| !home.is_empty())
         .unwrap_or_else(|| "/".to_owned())
 }
 
-fn or_empty<T>(entries: Result<Vec<T>, SnapshotError>) -> Result<Vec<T>, SnapshotError> {
-    match entries {
-        Err(error) if error.is_not_found() => Ok(Vec::new()),
-        other => other,
-    }
+fn passwd(tree: &Tree) -> Result<impl Iterator<Item = Read<PasswdEntry>>, SnapshotError> {
+    or_empty(users::passwd(tree))
+}
+
+fn groups(tree: &Tree) -> Result<impl Iterator<Item = Read<GroupEntry>>, SnapshotError> {
+    or_empty(users::groups(tree))
+}
+
+fn or_empty<T>(
+    entries: Result<Entries<T>, SnapshotError>,
+) -> Result<impl Iterator<Item = Read<T>>, SnapshotError> {
+    let entries = match entries {
+        Err(error) if error.is_not_found() => None,
+        entries => Some(entries?),
+    };
+    Ok(entries.into_iter().flatten())
 }
 
 fn both_numeric(user: &str) -> Option<(u32, u32)> {
@@ -93,45 +102,54 @@ fn is_number(text: &str) -> bool {
 
 fn select(
     user: &str,
-    passwd: &[PasswdEntry],
-    groups: &[GroupEntry],
+    passwd: impl Iterator<Item = Read<PasswdEntry>>,
+    groups: impl Iterator<Item = Read<GroupEntry>>,
 ) -> Result<Identity, ExecError> {
     let (name, group) = user.split_once(':').unwrap_or((user, ""));
-    let entry = passwd.iter().find(|entry| match decimal(name) {
+    let entry = users::first(passwd, |entry| match decimal(name) {
         Some(uid) => entry.uid == uid,
         None => entry.name == if name.is_empty() { "root" } else { name },
-    });
-    let (uid, gid) = match entry {
+    })?;
+    let (uid, gid) = match &entry {
         Some(entry) => (entry.uid, entry.gid),
         None if name.is_empty() => (0, 0),
         None if is_number(name) => (in_range(name)?, 0),
         None => return Err(ExecError::UnknownUser(name.to_owned())),
     };
     if group.is_empty() {
-        let member = entry.map(|entry| entry.name.as_str());
-        return Ok(identity(uid, gid, memberships(member, groups)));
+        let member = entry.map(|entry| entry.name);
+        let groups = memberships(member.as_deref(), groups)?;
+        return Ok(identity(uid, gid, groups));
     }
     Ok(identity(uid, select_group(group, groups)?, Vec::new()))
 }
 
-fn memberships(member: Option<&str>, groups: &[GroupEntry]) -> Vec<u32> {
+fn memberships(
+    member: Option<&str>,
+    groups: impl Iterator<Item = Read<GroupEntry>>,
+) -> Result<Vec<u32>, SnapshotError> {
     let Some(member) = member else {
-        return Vec::new();
+        return Ok(Vec::new());
     };
-    groups
-        .iter()
-        .filter(|group| group.members.iter().any(|name| name == member))
-        .map(|group| group.gid)
-        .collect()
+    let mut found = Vec::new();
+    for group in groups {
+        let group = group?;
+        if group.members.iter().any(|name| name == member) {
+            found.push(group.gid);
+        }
+    }
+    Ok(found)
 }
 
-fn select_group(group: &str, groups: &[GroupEntry]) -> Result<u32, ExecError> {
+fn select_group(
+    group: &str,
+    groups: impl Iterator<Item = Read<GroupEntry>>,
+) -> Result<u32, ExecError> {
     if is_number(group) {
         return in_range(group);
     }
-    groups
-        .iter()
-        .find(|entry| entry.name == group)
+    let found = users::first(groups, |entry| entry.name == group)?;
+    found
         .map(|entry| entry.gid)
         .ok_or_else(|| ExecError::UnknownGroup(group.to_owned()))
 }
@@ -154,19 +172,19 @@ fn identity(uid: u32, gid: u32, mut groups: Vec<u32>) -> Identity {
 mod tests {
     use super::*;
 
-    fn passwd() -> Vec<PasswdEntry> {
-        [("root", 0, 0), ("app", 1000, 1001), ("7", 70, 71)]
-            .into_iter()
-            .map(|(name, uid, gid)| PasswdEntry {
+    fn passwd() -> impl Iterator<Item = Read<PasswdEntry>> {
+        let users = [("root", 0, 0), ("app", 1000, 1001), ("7", 70, 71)];
+        users.into_iter().map(|(name, uid, gid)| {
+            Ok(PasswdEntry {
                 name: name.to_owned(),
                 uid,
                 gid,
                 home: format!("/home/{name}"),
             })
-            .collect()
+        })
     }
 
-    fn groups() -> Vec<GroupEntry> {
+    fn groups() -> impl Iterator<Item = Read<GroupEntry>> {
         [
             ("root", 0, ""),
             ("app", 1001, ""),
@@ -174,17 +192,18 @@ mod tests {
             ("video", 44, "app"),
         ]
         .into_iter()
-        .map(|(name, gid, members)| GroupEntry {
-            name: name.to_owned(),
-            gid,
-            members: members.split(',').map(str::to_owned).collect(),
+        .map(|(name, gid, members)| {
+            Ok(GroupEntry {
+                name: name.to_owned(),
+                gid,
+                members: members.split(',').map(str::to_owned).collect(),
+            })
         })
-        .collect()
     }
 
     /// `uid gid group,group` or the error.
     fn shown(user: &str) -> String {
-        match select(user, &passwd(), &groups()) {
+        match select(user, passwd(), groups()) {
             Ok(id) => format!("{} {} {:?}", id.uid, id.gid, id.groups),
             Err(error) => error.to_string(),
         }

@@ -3,6 +3,7 @@
 use lamina_snapshotter::SnapshotError;
 use lamina_snapshotter::Tree;
 use lamina_snapshotter::users;
+use lamina_snapshotter::users::Entries;
 
 use crate::FileOpError;
 use crate::action::Owner;
@@ -30,22 +31,23 @@ pub(crate) fn resolve(owner: Option<&Owner>) -> Result<Option<(u32, u32)>, FileO
 }
 
 fn user(tree: &Tree, name: &str) -> Result<Option<(u32, u32)>, FileOpError> {
-    let users = present(users::passwd(tree))?;
-    let found = users.iter().find(|user| user.name == name);
+    let found = find(users::passwd(tree), |user| user.name == name)?;
     Ok(found.map(|user| (user.uid, user.gid)))
 }
 
 fn group(tree: &Tree, name: &str) -> Result<Option<u32>, FileOpError> {
-    let groups = present(users::groups(tree))?;
-    let found = groups.iter().find(|group| group.name == name);
+    let found = find(users::groups(tree), |group| group.name == name)?;
     Ok(found.map(|group| group.gid))
 }
 
-/// Takes a file that is not there as one without entries.
-fn present<T>(read: Result<Vec<T>, SnapshotError>) -> Result<Vec<T>, FileOpError> {
+/// Returns the first entry that `is_it`. A file that is not there is one without entries.
+fn find<T>(
+    read: Result<Entries<T>, SnapshotError>,
+    is_it: impl Fn(&T) -> bool,
+) -> Result<Option<T>, FileOpError> {
     match read {
-        Err(error) if error.is_not_found() || is_not_directory(&error) => Ok(Vec::new()),
-        other => Ok(other?),
+        Err(error) if error.is_not_found() || is_not_directory(&error) => Ok(None),
+        entries => Ok(users::first(entries?, is_it)?),
     }
 }
 

@@ -42,6 +42,14 @@ pub enum SnapshotError {
         /// The most that is read.
         limit: u64,
     },
+    /// A file of lines has one that is longer than what is read into memory.
+    #[error("{path}: a line is longer than {limit} bytes")]
+    LineTooLong {
+        /// Where it is.
+        path: RootedPath,
+        /// The longest line that is read.
+        limit: u64,
+    },
     /// A name is not one path component.
     #[error("invalid file name {name:?}")]
     BadName {

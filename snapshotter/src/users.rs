@@ -1,9 +1,14 @@
 //! Looks users up in `/etc/passwd` and `/etc/group` of a tree.
 //!
 //! Confined to the tree, regular files only, 10 MiB at most (row FIL-05). A line that does not parse
-//! is skipped, as the C library does.
+//! is skipped, as the C library does. The files are read line by line, so what is looked for costs
+//! the memory of one line.
 
+use std::fs::File;
+use std::io::BufRead as _;
+use std::io::BufReader;
 use std::io::Read as _;
+use std::io::Take;
 
 use lamina_types::IoContext;
 use lamina_types::RootedPath;
@@ -14,6 +19,9 @@ use crate::tree::Tree;
 
 /// The most that is read of either file (row FIL-05).
 const MAX_BYTES: u64 = 10 << 20;
+
+/// The longest line: a group of some ten thousand members.
+const MAX_LINE_BYTES: u64 = 1 << 20;
 
 /// One line of `/etc/passwd`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,35 +45,101 @@ pub struct GroupEntry {
 /// Reads `/etc/passwd`; empty if there is none.
 ///
 /// # Errors
-/// If it is not a regular file, is too large, or cannot be read.
-pub fn passwd(tree: &Tree) -> Result<Vec<PasswdEntry>, SnapshotError> {
-    let text = read(tree, "/etc/passwd")?;
-    Ok(text.lines().filter_map(parse_passwd).collect())
+/// If it is not a regular file, is too large, or cannot be opened. An entry is an error if reading
+/// fails, or a line is longer than anybody needs; it is the last one then.
+pub fn passwd(tree: &Tree) -> Result<Entries<PasswdEntry>, SnapshotError> {
+    Entries::open(tree, "/etc/passwd", parse_passwd)
 }
 
 /// Reads `/etc/group`; empty if there is none.
 ///
 /// # Errors
-/// If it is not a regular file, is too large, or cannot be read.
-pub fn groups(tree: &Tree) -> Result<Vec<GroupEntry>, SnapshotError> {
-    let text = read(tree, "/etc/group")?;
-    Ok(text.lines().filter_map(parse_group).collect())
+/// As [`passwd`].
+pub fn groups(tree: &Tree) -> Result<Entries<GroupEntry>, SnapshotError> {
+    Entries::open(tree, "/etc/group", parse_group)
 }
 
-fn read(tree: &Tree, path: &str) -> Result<String, SnapshotError> {
-    let path = RootedPath::new(path);
-    let entry = match tree.lookup(&path, Follow::Last) {
-        Err(error) if error.is_not_found() => return Ok(String::new()),
-        found => found?,
-    };
-    let limit = MAX_BYTES;
-    if entry.stat().size > limit {
-        return Err(SnapshotError::TooLarge { path, limit });
+/// Returns the first of `entries` that `is_it`.
+///
+/// # Errors
+/// That of the first entry that is one.
+pub fn first<T, E>(
+    mut entries: impl Iterator<Item = Result<T, E>>,
+    is_it: impl Fn(&T) -> bool,
+) -> Result<Option<T>, E> {
+    let found = entries.find(|entry| entry.as_ref().map_or(true, &is_it));
+    found.transpose()
+}
+
+/// The entries of a file, read as they are asked for.
+#[derive(Debug)]
+pub struct Entries<T> {
+    path: RootedPath,
+    /// `None` at the end.
+    file: Option<BufReader<Take<File>>>,
+    parse: fn(&str) -> Option<T>,
+    line: Vec<u8>,
+}
+
+impl<T> Entries<T> {
+    fn open(tree: &Tree, path: &str, parse: fn(&str) -> Option<T>) -> Result<Self, SnapshotError> {
+        let path = RootedPath::new(path);
+        let file = match tree.lookup(&path, Follow::Last) {
+            Err(error) if error.is_not_found() => None,
+            found => Some(found?),
+        };
+        let limit = MAX_BYTES;
+        if file.as_ref().is_some_and(|entry| entry.stat().size > limit) {
+            return Err(SnapshotError::TooLarge { path, limit });
+        }
+        let file = file.map(|entry| entry.open()).transpose()?;
+        Ok(Self {
+            path,
+            file: file.map(|file| BufReader::new(file.take(limit))),
+            parse,
+            line: Vec::new(),
+        })
     }
-    let mut text = Vec::new();
-    let file = entry.open()?;
-    file.take(limit).read_to_end(&mut text).at(&path)?;
-    Ok(String::from_utf8_lossy(&text).into_owned())
+
+    /// Returns the next line; `None` at the end.
+    fn next_line(&mut self) -> Option<Result<&[u8], SnapshotError>> {
+        let file = self.file.as_mut()?;
+        self.line.clear();
+        let read = file.take(MAX_LINE_BYTES).read_until(b'\n', &mut self.line);
+        let whole = read.at(&self.path).map_err(SnapshotError::from);
+        let whole = whole.and_then(|bytes| match bytes as u64 {
+            MAX_LINE_BYTES => Err(SnapshotError::LineTooLong {
+                path: self.path.clone(),
+                limit: MAX_LINE_BYTES,
+            }),
+            bytes => Ok(bytes),
+        });
+        match whole {
+            Ok(1..) => Some(Ok(&self.line)),
+            end => {
+                self.file = None;
+                end.err().map(Err)
+            }
+        }
+    }
+}
+
+impl<T> Iterator for Entries<T> {
+    type Item = Result<T, SnapshotError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            let parse = self.parse;
+            match self.next_line()? {
+                Err(error) => return Some(Err(error)),
+                Ok(line) => {
+                    if let Some(entry) = parse(&String::from_utf8_lossy(line)) {
+                        return Some(Ok(entry));
+                    }
+                }
+            }
+        }
+    }
 }
 
 fn parse_passwd(line: &str) -> Option<PasswdEntry> {

@@ -1,5 +1,7 @@
 //! Paths that try to get out, go round in circles or lead nowhere.
 
+use std::io::Write as _;
+
 use lamina_snapshotter::Follow;
 use lamina_snapshotter::LayerStack;
 use lamina_snapshotter::SnapshotError;
@@ -180,16 +182,13 @@ fn users_are_read_from_the_tree_only() {
     let tree = stack(&fixture).tree();
     let names: Vec<_> = users::passwd(&tree)
         .unwrap()
-        .into_iter()
-        .map(|user| user.name)
+        .map(|user| user.unwrap().name)
         .collect();
     assert_eq!(names, ["root", "joe"]);
-    assert_eq!(users::groups(&tree).unwrap()[0].members, ["joe"]);
-    assert!(
-        users::passwd(&LayerStack::empty().tree())
-            .unwrap()
-            .is_empty()
-    );
+    let first = users::groups(&tree).unwrap().next();
+    assert_eq!(first.unwrap().unwrap().members, ["joe"]);
+    let nothing = LayerStack::empty().tree();
+    assert!(users::passwd(&nothing).unwrap().next().is_none());
     let hostile = fixture.stack(&LayerStack::empty(), |root| {
         let etc = root.make_dir(b"etc", 0o755)?;
         etc.symlink(b"passwd", b"../../../../etc/hostname")?;
@@ -197,7 +196,7 @@ fn users_are_read_from_the_tree_only() {
         huge.set_len(11 << 20).unwrap();
         Ok(())
     });
-    assert!(users::passwd(&hostile.tree()).unwrap().is_empty());
+    assert!(users::passwd(&hostile.tree()).unwrap().next().is_none());
     let failed = users::groups(&hostile.tree()).unwrap_err();
     assert_eq!(failed.to_string(), "/etc/group: larger than 10485760 bytes");
     let endless = fixture.stack(&LayerStack::empty(), |root| {
@@ -209,6 +208,37 @@ fn users_are_read_from_the_tree_only() {
         matches!(failed, SnapshotError::NotRegular { .. }),
         "{failed}"
     );
+}
+
+#[test]
+fn users_are_read_line_by_line() {
+    let fixture = Fixture::new();
+    let lines = fixture.stack(&LayerStack::empty(), |root| {
+        let etc = root.make_dir(b"etc", 0o755)?;
+        let mut passwd = etc.create_file(b"passwd", 0o644)?;
+        // The last one has no end.
+        let text = b"first:x:1:1\n\n#no\n\xff:x:2:2\r\nlast:x:3:3::/h";
+        passwd.write_all(text).unwrap();
+        // One line that is read whole, one that is too long, and one that is never seen.
+        let mut group = etc.create_file(b"group", 0o644)?;
+        let members = "member,".repeat(100_000);
+        let text = format!("many:x:1:{members}\nmore:x:2:{members}{members}\nlast:x:3:\n");
+        group.write_all(text.as_bytes()).unwrap();
+        Ok(())
+    });
+    let names: Vec<_> = users::passwd(&lines.tree())
+        .unwrap()
+        .map(|user| user.unwrap().name)
+        .collect();
+    assert_eq!(names, ["first", "\u{fffd}", "last"]);
+    let mut groups = users::groups(&lines.tree()).unwrap();
+    assert_eq!(groups.next().unwrap().unwrap().members.len(), 100_000);
+    let failed = groups.next().unwrap().unwrap_err();
+    assert_eq!(
+        failed.to_string(),
+        "/etc/group: a line is longer than 1048576 bytes"
+    );
+    assert!(groups.next().is_none());
 }
 
 #[test]
