@@ -1,5 +1,9 @@
 //! What `buildkitd.toml` does to builds (rows CFG-04, CFG-06, CFG-11).
 
+use std::fs;
+use std::path::Path;
+use std::path::PathBuf;
+
 use lamina_testkit::docker_registry::DockerRegistry;
 use lamina_testkit::docker_registry::Users;
 use serde_json::Value;
@@ -7,7 +11,10 @@ use serde_json::Value;
 use super::rig::Daemon;
 use crate::harness::Lamina;
 use crate::harness::User;
+use crate::harness::signal;
 use crate::harness::skip;
+use crate::leftovers::processes_with;
+use crate::waiting::wait_until;
 
 /// Starts a daemon of root's with a file, or says why not.
 fn configured(config: &str) -> Result<Daemon, String> {
@@ -82,6 +89,66 @@ fn labels_are_shown_and_steps_wait_for_each_other() {
     daemon.lamina_build(&dockerfile, &["-o", "out"]).ok();
     assert!(daemon.lamina.dir().join("out/three").exists());
     daemon.stop();
+}
+
+/// A name for control groups; they are removed with the value.
+struct Parent(String);
+
+impl Parent {
+    /// Makes the group in each tree that lets it; `None` if none does.
+    fn make() -> Option<Self> {
+        let parent = Self(format!("lamina-test-{}", std::process::id()));
+        let made = parent.places().filter(|dir| fs::create_dir(dir).is_ok());
+        let made = made.filter(|dir| dir.join("cgroup.procs").exists()).count();
+        (made > 0).then_some(parent)
+    }
+
+    /// Version 2 has one tree, version 1 has several.
+    fn places(&self) -> impl Iterator<Item = PathBuf> {
+        let top = Path::new("/sys/fs/cgroup");
+        let trees = fs::read_dir(top).into_iter().flatten().flatten();
+        let trees = trees.map(|tree| tree.path()).chain([top.to_owned()]);
+        trees
+            .filter(|tree| tree.join("cgroup.procs").exists())
+            .map(|tree| tree.join(&self.0))
+    }
+}
+
+impl Drop for Parent {
+    fn drop(&mut self) {
+        for dir in self.places() {
+            // There is none in trees that steps have no use for.
+            drop(fs::remove_dir(dir.join("buildkit")));
+            drop(fs::remove_dir(dir));
+        }
+    }
+}
+
+/// Rows CFG-06 and EXC-09: steps that name no parent are below that of the file.
+#[test]
+fn steps_are_below_the_parent_of_the_file() {
+    let Some(parent) = Parent::make() else {
+        skip!("control groups are not writable");
+    };
+    let config = format!("[worker.oci]\ndefaultCgroupParent = \"{}\"\n", parent.0);
+    let mut daemon = configured!(&config);
+    // A step sees its own group as the top; the host sees where that is.
+    let nap = format!("1{}", std::process::id());
+    let dockerfile = format!("FROM base\nRUN exec sleep {nap}\n");
+    daemon.lamina.write("ctx/Dockerfile", dockerfile);
+    let mut build = Lamina::start(daemon.lamina_build_command(&[]));
+    let mut groups = String::new();
+    wait_until("the step sleeps", || {
+        let step = processes_with(&nap).into_iter().next();
+        let read = step.and_then(|step| fs::read_to_string(format!("/proc/{step}/cgroup")).ok());
+        groups = read.unwrap_or_default();
+        !groups.is_empty()
+    });
+    signal(&build, "INT");
+    build.wait().expect("ends");
+    daemon.stop();
+    let below = format!(":/{}/buildkit/", parent.0);
+    assert!(groups.lines().any(|line| line.contains(&below)), "{groups}");
 }
 
 #[test]

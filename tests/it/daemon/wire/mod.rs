@@ -12,6 +12,7 @@ mod attacks;
 mod bridge;
 mod capabilities;
 mod compare;
+mod containers;
 mod errors;
 mod inputs;
 mod policy;
@@ -69,9 +70,18 @@ pub(super) fn with_flags(
     prepare: impl FnOnce(&Lamina) -> Vec<String>,
     test: impl AsyncFnOnce(&Wire),
 ) {
-    let mut daemon = match Daemon::prepare(User::Root) {
+    with_daemon_of(User::Root, prepare, test);
+}
+
+/// As [`with_flags`], for a daemon of `user`.
+pub(super) fn with_daemon_of(
+    user: User,
+    prepare: impl FnOnce(&Lamina) -> Vec<String>,
+    test: impl AsyncFnOnce(&Wire),
+) {
+    let mut daemon = match Daemon::prepare(user) {
         Ok(daemon) => daemon,
-        Err(reason) => return report(&format!("skipped: {reason}")),
+        Err(reason) => return report(&format!("skipped: {user:?}: {reason}")),
     };
     let flags = prepare(&daemon.lamina);
     let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
