@@ -67,8 +67,12 @@ pub enum OptionsError {
         wanted: &'static str,
     },
     /// A list of processors.
-    #[error("failed to parse resource limits: invalid {key} value: {text}")]
-    CpuSet { key: &'static str, text: String },
+    #[error("failed to parse resource limits: invalid {key} value: {text}: {reason}")]
+    CpuSet {
+        key: &'static str,
+        text: String,
+        reason: String,
+    },
     /// `multi-platform`
     #[error("invalid boolean value for multi-platform: {value}")]
     MultiPlatform { value: String },

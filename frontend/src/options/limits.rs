@@ -8,6 +8,10 @@ use lamina_proto::pb;
 use crate::instructions::csv_fields;
 use crate::options::OptionMap;
 use crate::options::OptionsError;
+use crate::quote::quoted;
+
+/// The largest number of a processor or a memory node: more than any machine has.
+const MAX_CPU: u32 = 8192;
 
 const ULIMIT_NAMES: [&str; 15] = [
     "core",
@@ -155,20 +159,35 @@ fn unsigned(given: &OptionMap, key: &'static str) -> Result<u64, OptionsError> {
     })
 }
 
-/// Checks a list of numbers and ranges such as `0-3,7`.
+/// Checks a list of numbers and ranges such as `0-3,7`; members that are empty do not count.
 fn cpu_set(given: &OptionMap, key: &'static str) -> Result<String, OptionsError> {
     let Some(text) = set(given, key) else {
         return Ok(String::new());
     };
-    let valid = text.split(',').all(|range| {
-        let (first, last) = range.split_once('-').unwrap_or((range, range));
-        matches!((first.parse::<u32>(), last.parse::<u32>()), (Ok(first), Ok(last)) if first <= last)
-    });
-    if valid {
-        return Ok(text.clone());
+    for member in text.split(',').map(str::trim) {
+        if !member.is_empty() {
+            cpu_range(member).map_err(|reason| OptionsError::CpuSet {
+                key,
+                text: text.clone(),
+                reason,
+            })?;
+        }
     }
-    Err(OptionsError::CpuSet {
-        key,
-        text: text.clone(),
-    })
+    Ok(text.clone())
+}
+
+/// Checks a number or a range; the error says what is wrong with it.
+fn cpu_range(member: &str) -> Result<(), String> {
+    let (kind, first, last) = match member.split_once('-') {
+        Some((first, last)) => ("range", first.trim(), last.trim()),
+        None => ("element", member, member),
+    };
+    let shown = quoted(member);
+    match (first.parse::<u32>(), last.parse::<u32>()) {
+        (Ok(_), Ok(last)) if last > MAX_CPU => {
+            Err(format!("cpuset {kind} {shown} exceeds maximum {MAX_CPU}"))
+        }
+        (Ok(first), Ok(last)) if first <= last => Ok(()),
+        _ => Err(format!("invalid cpuset {kind} {shown}")),
+    }
 }

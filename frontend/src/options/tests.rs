@@ -46,6 +46,21 @@ fn bad_values_are_named() {
             "failed to parse resource limits: invalid memory value: 0: must be > 0",
         ),
         (
+            "cpusetcpus",
+            "0-2,x",
+            "failed to parse resource limits: invalid cpusetcpus value: 0-2,x: invalid cpuset element \"x\"",
+        ),
+        (
+            "cpusetmems",
+            "3-1",
+            "failed to parse resource limits: invalid cpusetmems value: 3-1: invalid cpuset range \"3-1\"",
+        ),
+        (
+            "cpusetcpus",
+            "0-8193",
+            "failed to parse resource limits: invalid cpusetcpus value: 0-8193: cpuset range \"0-8193\" exceeds maximum 8192",
+        ),
+        (
             "cache-imports",
             "zz",
             "failed to unmarshal cache-imports (\"zz\"): invalid character 'z' looking for beginning of value",
