@@ -2,6 +2,7 @@
 
 use lamina_types::Platform;
 
+use crate::env::Env;
 use crate::quote::quoted;
 
 /// Says why a text is no platform.
@@ -86,4 +87,61 @@ pub fn format_all(platform: &Platform) -> String {
     }
     let rest = plain.strip_prefix(&platform.os).unwrap_or_default();
     format!("{}({}){rest}", platform.os, platform.os_version)
+}
+
+/// Returns what progress adds for a step on `own` that builds for another platform, as in
+/// `->arm64`: the one that the arguments `TARGET*` name, if the step sees them (row DFL-07).
+#[must_use]
+pub fn crossing(own: &Platform, env: &Env) -> String {
+    let Some(target) = target(own, env) else {
+        return String::new();
+    };
+    if target.os != own.os {
+        return format!("->{}", format_all(&target));
+    }
+    if target.architecture == own.architecture {
+        return String::new();
+    }
+    let slash = if target.variant.is_empty() { "" } else { "/" };
+    format!("->{}{slash}{}", target.architecture, target.variant)
+}
+
+/// Returns the platform of `TARGETPLATFORM`, or else of the arguments for its parts, where `own`
+/// stands in for what is not said.
+fn target(own: &Platform, env: &Env) -> Option<Platform> {
+    if let Some(platform) = env.get("TARGETPLATFORM").and_then(|spec| parse(spec).ok()) {
+        return Some(platform);
+    }
+    let part = |name: &str| env.get(name).filter(|value| !value.is_empty());
+    let (os, architecture) = (part("TARGETOS"), part("TARGETARCH"));
+    let variant = part("TARGETVARIANT");
+    os.or(architecture).or(variant)?;
+    let os = os.unwrap_or(&own.os);
+    let architecture = architecture.unwrap_or(&own.architecture);
+    let variant = variant.map_or_else(String::new, |variant| format!("/{variant}"));
+    parse(&format!("{os}/{architecture}{variant}")).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn steps_for_other_platforms_say_so() {
+        for (variables, shown) in [
+            (vec![], ""),
+            (vec![("TARGETARCH", "amd64")], ""),
+            (vec![("TARGETARCH", "arm64")], "->arm64"),
+            (
+                vec![("TARGETARCH", "arm"), ("TARGETVARIANT", "v6")],
+                "->arm/v6",
+            ),
+            (vec![("TARGETPLATFORM", "windows/amd64")], "->windows/amd64"),
+            (vec![("TARGETPLATFORM", "*"), ("TARGETOS", "linux")], ""),
+        ] {
+            let own = parse("linux/amd64").expect("a platform");
+            let env: Env = variables.iter().copied().collect();
+            assert_eq!(crossing(&own, &env), shown, "{variables:?}");
+        }
+    }
 }

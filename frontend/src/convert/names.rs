@@ -4,6 +4,7 @@ use crate::convert::Converter;
 use crate::convert::stages::StageId;
 use crate::env::Env;
 use crate::expand::Lexer;
+use crate::platform::crossing;
 use crate::platform::format_all;
 
 impl Converter<'_> {
@@ -23,6 +24,7 @@ impl Converter<'_> {
         if self.job.options.multi_platform {
             let platform = stage.platform.as_ref().unwrap_or(&self.platforms.target);
             name.push_str(&format_all(platform));
+            name.push_str(&crossing(platform, &stage.state.env));
             name.push(' ');
         }
         if !stage.shown_name.is_empty() {
