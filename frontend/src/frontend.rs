@@ -173,12 +173,31 @@ impl Build {
         Ok(result)
     }
 
-    /// Returns the platforms to build for; `None` stands for the engine's own.
+    /// Returns the platforms to build for, each once; `None` stands for the engine's own.
     fn targets(&self) -> Vec<Option<Platform>> {
-        match &self.options.platforms[..] {
-            [] => vec![None],
-            platforms => platforms.iter().cloned().map(Some).collect(),
+        let mut targets: Vec<Option<Platform>> = Vec::new();
+        for platform in &self.options.platforms {
+            let target = Some(platform.clone());
+            if targets.contains(&target) {
+                self.warn_of_repeated(platform);
+            } else {
+                targets.push(target);
+            }
         }
+        if targets.is_empty() {
+            targets.push(None);
+        }
+        targets
+    }
+
+    fn warn_of_repeated(&self, platform: &Platform) {
+        let shown = format_all(platform);
+        let warning = Warning {
+            short: format!("Duplicate platform result requested {shown:?}"),
+            level: 1,
+            ..Warning::default()
+        };
+        self.client.bridge().warn(self.source.vertex, warning);
     }
 
     /// Converts for one platform; warnings are for the first one only.

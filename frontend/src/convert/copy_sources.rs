@@ -52,11 +52,13 @@ impl Converter<'_> {
         if plan.job.copy.parents {
             let (start, pattern) = path.split_once("/./").unwrap_or(("/", path));
             let pattern = paths::clean(&system.absolute("/", pattern)?);
-            if !has_wildcard(start) && !has_wildcard(&pattern) {
-                self.require("file.copy.requiredpaths", "COPY --parents of a plain path")?;
-                options.required = vec![paths::join(&format!("/{start}"), &pattern)];
+            if pattern != "/" {
+                if !has_wildcard(start) && !has_wildcard(&pattern) {
+                    self.require("file.copy.requiredpaths", "COPY --parents of a plain path")?;
+                    options.required = vec![paths::join(&format!("/{start}"), &pattern)];
+                }
+                options.includes = vec![pattern.trim_start_matches('/').to_owned()];
             }
-            options.includes = vec![pattern.trim_start_matches('/').to_owned()];
             source = start;
         }
         let source = system.absolute("/", source)?;

@@ -268,3 +268,72 @@ async fn circles_are_refused() {
     let error = error(file).await;
     assert_eq!(error.message, "circular dependency detected on stage: a");
 }
+
+/// Row FDF-09: a platform that is asked for twice is built once, with a warning.
+#[tokio::test]
+async fn a_repeated_platform_is_built_once() {
+    let option = ("platform", "linux/arm64,linux/amd64,linux/aarch64");
+    let (bridge, result) = build(RecordingBridge::of("FROM scratch\n", &[option])).await;
+    let ResultRefs::Map(refs) = result.expect("builds").refs else {
+        panic!("one result");
+    };
+    assert_eq!(
+        refs.keys().collect::<Vec<_>>(),
+        ["linux/amd64", "linux/arm64"]
+    );
+    let warnings = bridge.warnings.lock().expect("no test panics with it");
+    let texts: Vec<&str> = warnings
+        .iter()
+        .map(|warning| warning.short.as_str())
+        .collect();
+    assert_eq!(
+        texts,
+        ["Duplicate platform result requested \"linux/arm64\""]
+    );
+}
+
+/// Row DFL-07: a step that sees that it builds for another platform says so in its name.
+#[tokio::test]
+async fn steps_that_build_for_another_platform_are_named_so() {
+    let file = "FROM --platform=$BUILDPLATFORM base AS b\nCOPY a /\nARG TARGETARCH\n\
+                COPY b /\nFROM scratch\nCOPY --from=b /a /\n";
+    let options = [
+        ("platform", "linux/arm64"),
+        ("multi-platform", "true"),
+        ("context:base", "local:base"),
+    ];
+    let definition = definition(file, &options).await;
+    let steps: Vec<String> = names(&definition)
+        .into_iter()
+        .filter(|name| name.starts_with("[linux"))
+        .collect();
+    assert_eq!(
+        steps,
+        [
+            "[linux/amd64 b 1/3] COPY a /",
+            "[linux/amd64->arm64 b 2/3] COPY b /",
+            "[linux/arm64 stage-1 1/1] COPY --from=b /a /",
+        ]
+    );
+}
+
+/// Row DFI-24: nothing behind the pivot, or nothing but a dot, stands for all there is.
+#[tokio::test]
+async fn parents_of_everything_copy_everything() {
+    for (source, from) in [(".", "/"), ("d/./", "/d")] {
+        let file = format!("FROM scratch\nCOPY --parents {source} /o/\n");
+        let definition = definition(&file, &[]).await;
+        let copies = ops(&definition)
+            .into_iter()
+            .filter_map(|op| match op.op {
+                Some(pb::op::Op::File(file)) => file.actions.into_iter().next()?.action,
+                _ => None,
+            })
+            .collect::<Vec<_>>();
+        let [pb::file_action::Action::Copy(copy)] = &copies[..] else {
+            panic!("{copies:?}");
+        };
+        assert_eq!(copy.src, from, "{source}");
+        assert!(copy.include_patterns.is_empty() && copy.required_paths.is_empty());
+    }
+}
