@@ -24,12 +24,16 @@ pub(super) fn reason(tree: &Tree, path: &RootedPath) -> Option<String> {
     None
 }
 
-/// Names the entry of `dir` that is called `name` in other letters.
+/// Names the entry of `dir` that is called `name` in other letters, or leads nowhere.
 fn other_case(dir: &Entry, path: &RootedPath, name: &[u8]) -> Option<String> {
     let fold = |name: &[u8]| String::from_utf8_lossy(name).to_lowercase();
     let wanted = fold(name);
     let names = dir.read_dir().ok()?;
     let found = names.iter().find(|found| fold(found) == wanted)?;
-    let found = path.join(found);
-    Some(format!("there is {found}"))
+    let place = path.join(found);
+    Some(if found == name {
+        format!("{place} is a symbolic link that leads nowhere")
+    } else {
+        format!("there is {place}")
+    })
 }
