@@ -11,7 +11,7 @@ mod attacks;
 mod bad_inputs;
 mod daemon;
 mod debian;
-mod dockerfile_goldens;
+mod dockerfiles;
 mod harness;
 mod interrupts;
 mod leftovers;

@@ -8,6 +8,7 @@ mod commands;
 mod configured;
 mod ctrl_c;
 mod debugger;
+mod dockerfiles;
 mod fake;
 mod frontends;
 mod greedy;
