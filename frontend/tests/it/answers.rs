@@ -11,6 +11,8 @@ use serde_json::Value;
 use serde_json::json;
 
 use crate::bridge::RecordingBridge;
+use crate::cases;
+use crate::goldens::golden_file;
 
 pub(crate) async fn build(bridge: RecordingBridge) -> Result<BuildResult, BuildError> {
     DockerfileFrontend.build(Arc::new(bridge)).await
@@ -204,4 +206,27 @@ async fn sources_are_whole() {
     );
     let outline = answer("FROM scratch\n", "frontend.outline", &[]).await;
     assert_eq!(outline["sources"], json!(["RlJPTSBzY3JhdGNoCg=="]));
+}
+
+/// Whatever file a build can be asked for can be asked about: what ends the answer ends the build too.
+#[tokio::test]
+async fn all_recorded_files_can_be_asked_about() {
+    let mut asked = 0;
+    for case in cases::load(&golden_file()) {
+        if case.kind != "build" {
+            continue;
+        }
+        let built = build(RecordingBridge::of_case(&case)).await;
+        let reason = built.err().map(|error| error.message);
+        for request in ["frontend.lint", "frontend.outline"] {
+            let mut case = case.clone();
+            case.opts.insert("requestid".to_owned(), request.to_owned());
+            match build(RecordingBridge::of_case(&case)).await {
+                Ok(answer) => assert!(ask(&answer)["sources"].is_array(), "{}", case.name),
+                Err(error) => assert_eq!(Some(error.message), reason, "{} {request}", case.name),
+            }
+            asked += 1;
+        }
+    }
+    assert!(asked > 1800, "only {asked}");
 }
