@@ -13,6 +13,7 @@ use super::rig::Daemon;
 use super::rig::copy_program;
 use super::rig::daemon_of_root;
 use super::rig::for_every_user;
+use crate::dockerfiles::image;
 use crate::harness::Finished;
 use crate::harness::program;
 use crate::harness::skip;
@@ -290,4 +291,37 @@ fn steps_reach_the_agent_of_the_client() {
     daemon
         .build("FROM base\nRUN --mount=type=ssh,required=true true\n", &[])
         .fails_with(&["Dockerfile:2", "ssh", "default"]);
+}
+
+/// Dockerfiles whose images are compared by their ids: together they have every instruction.
+const COMPARED: [&str; 6] = [
+    EVERYTHING,
+    "FROM scratch\nCOPY . /\nENV A=1 B=\"2 3\"\nLABEL a.b=c\nEXPOSE 80/udp 81\nVOLUME /v\nUSER 1:2\n\
+     STOPSIGNAL SIGINT\nHEALTHCHECK --interval=3s CMD true\nSHELL [\"/x\", \"-c\"]\nCMD a b\n\
+     ENTRYPOINT [\"e\"]\nONBUILD RUN x\n",
+    "ARG V=1\nFROM base AS one\nARG V\nWORKDIR /w\nRUN echo $V > v\nFROM base\n\
+     COPY --link --from=one --chmod=640 /w /w/\nADD --chown=3:4 words/who.txt /x/\n",
+    "FROM base AS one\nONBUILD RUN echo 1 > /o\nFROM one\nCOPY --parents --exclude=*.md words /p/\n",
+    "FROM base\nRUN <<E\n#!/bin/sh\necho script > /s\nE\nCOPY <<a <<b /d/\n1\na\n2\nb\n",
+    "FROM base\nRUN --mount=type=cache,target=/c --mount=target=/m cp /m/words/who.txt /out\n",
+];
+
+/// Rows ACC-03 and ACC-06: who asks for a build does not decide what it gives.
+#[test]
+fn images_have_the_ids_that_they_have_with_lamina_build() {
+    let daemon = daemon_of_root!(buildx);
+    daemon.lamina.write("ctx/words/who.txt", "world");
+    daemon.lamina.write("token", "12345");
+    for dockerfile in COMPARED {
+        let id_of = |name: &str, build: &dyn Fn(&[&str]) -> Finished| {
+            let output = format!("type=oci,dest={name}");
+            let epoch = "SOURCE_DATE_EPOCH=1000000000";
+            let secret = "id=token,src=token";
+            build(&["--build-arg", epoch, "--secret", secret, "-o", &output]).ok();
+            image(&daemon.lamina.dir().join(name)).id
+        };
+        let theirs = id_of("theirs.tar", &|args| daemon.build(dockerfile, args));
+        let ours = id_of("ours.tar", &|args| daemon.lamina_build(dockerfile, args));
+        assert_eq!(theirs, ours, "{dockerfile}");
+    }
 }

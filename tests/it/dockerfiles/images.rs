@@ -10,6 +10,8 @@ use serde_json::json;
 
 /// The image inside an OCI archive.
 pub(crate) struct Image {
+    /// The digest of its config.
+    pub(crate) id: String,
     config: Value,
     layers: usize,
 }
@@ -37,6 +39,7 @@ pub(crate) fn image(path: &Path) -> Image {
     };
     let manifest = blob(&json("index.json")["manifests"][0]);
     Image {
+        id: manifest["config"]["digest"].to_string(),
         config: blob(&manifest["config"]),
         layers: manifest["layers"].as_array().expect("layers").len(),
     }

@@ -30,7 +30,7 @@ pub(crate) use self::cases::Cases;
 pub(crate) use self::cases::Inputs;
 pub(crate) use self::cases::Outputs;
 use self::images::compare_config;
-use self::images::image;
+pub(crate) use self::images::image;
 use self::trees::Tree;
 use self::trees::compare_trees;
 use self::trees::difference;
