@@ -112,6 +112,8 @@ impl Case {
 /// Reads the cases.
 pub(crate) fn load(file: &Path) -> Vec<Case> {
     let text = std::fs::read_to_string(file).expect("the recorded cases are part of the source");
+    // Nothing is fetched here, so any server will do.
+    let text = text.replace("@WEB@", "http://files.example");
     text.lines()
         .map(|line| serde_json::from_str(line).expect("a recorded case reads"))
         .collect()

@@ -10,7 +10,6 @@ use lamina_llb::Frontend;
 use proptest::prelude::*;
 
 use crate::bridge::RecordingBridge;
-use crate::cases;
 
 /// Pieces of which interesting Dockerfiles are made.
 const PIECES: [&str; 44] = [
@@ -112,7 +111,7 @@ const KNOWN_DIFFERENCES: [&str; 1] = ["parser/continuation-double-backslash"];
 fn another_parser_sees_the_same_instructions() {
     let mut compared = 0;
     let mut differing = Vec::new();
-    for case in cases::load(&crate::goldens::golden_file()) {
+    for case in crate::goldens::recorded() {
         let Some(text) = case.dockerfile else {
             continue;
         };
