@@ -6,6 +6,7 @@ mod answers;
 mod bridge;
 mod cases;
 mod definitions;
+mod figures;
 mod goldens;
 mod near_misses;
 mod random;
