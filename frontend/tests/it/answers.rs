@@ -11,8 +11,7 @@ use serde_json::Value;
 use serde_json::json;
 
 use crate::bridge::RecordingBridge;
-use crate::cases;
-use crate::goldens::golden_file;
+use crate::goldens::recorded;
 
 pub(crate) async fn build(bridge: RecordingBridge) -> Result<BuildResult, BuildError> {
     DockerfileFrontend.build(Arc::new(bridge)).await
@@ -212,7 +211,7 @@ async fn sources_are_whole() {
 #[tokio::test]
 async fn all_recorded_files_can_be_asked_about() {
     let mut asked = 0;
-    for case in cases::load(&golden_file()) {
+    for case in recorded() {
         if case.kind != "build" {
             continue;
         }

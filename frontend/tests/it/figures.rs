@@ -1,7 +1,6 @@
 //! What the frontend may take: time for a long file, and for a build of which everything is cached.
 //!
-//! `scripts/bench frontend` runs these optimised, where the bounds hold; a build without optimisation
-//! may take [`SLOWER`] times as long.
+//! `scripts/bench frontend` runs these optimised and prints how much of its bound each takes.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,9 +10,6 @@ use lamina_frontend::DockerfileFrontend;
 use lamina_llb::Frontend;
 
 use crate::bridge::RecordingBridge;
-
-/// How much slower code without optimisation is allowed to be.
-const SLOWER: u32 = if cfg!(debug_assertions) { 40 } else { 1 };
 
 /// Returns a Dockerfile of `count` instructions, the usual ones in the usual proportions.
 fn file(count: usize) -> String {
@@ -48,24 +44,23 @@ fn best_of(times: usize, text: &str) -> Duration {
     best
 }
 
-fn check(what: &str, took: Duration, bound: Duration) {
-    let bound = bound * SLOWER;
+fn print(what: &str, took: Duration, bound: Duration) {
     let ratio = took.as_secs_f64() / bound.as_secs_f64();
     println!("figure: {what}: {took:.2?} of {bound:.2?}, ratio {ratio:.2}");
-    assert!(took <= bound, "{what}: {took:.2?} is more than {bound:.2?}");
 }
 
-/// The bridge of the tests loads the definition once more, which is not the frontend's time; the
-/// bound holds with it.
+/// The bridge of the tests loads the definition once more, which is not the frontend's time.
 #[test]
-fn a_thousand_instructions_are_converted_quickly() {
+#[ignore = "a measurement, for scripts/bench frontend"]
+fn a_thousand_instructions() {
     let took = best_of(5, &file(1000));
-    check("1,000 instructions", took, Duration::from_millis(10));
+    print("1,000 instructions", took, Duration::from_millis(10));
 }
 
 /// What the frontend does does not depend on what is cached.
 #[test]
-fn a_cached_build_spends_little_here() {
+#[ignore = "a measurement, for scripts/bench frontend"]
+fn what_a_cached_build_spends() {
     let took = best_of(20, &file(50));
-    check("50 instructions", took, Duration::from_millis(5));
+    print("50 instructions", took, Duration::from_millis(5));
 }
