@@ -149,8 +149,8 @@ impl Ownership {
             LocalOwner::Fixed { uid, gid } => (uid, gid),
         };
         let owner = (owner != self.own).then_some(owner);
-        // A change of owner takes the set-id bits away.
-        let mode = (owner.is_some() && found.mode & 0o6000 != 0).then_some(found.mode);
+        // A change of owner takes the set-id bits away, and so does each write of a user.
+        let mode = (found.mode & 0o6000 != 0).then_some(found.mode);
         MetadataChange {
             owner,
             mode,

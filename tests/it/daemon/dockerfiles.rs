@@ -26,9 +26,8 @@ use crate::scratch::scratch;
 /// with.
 const OTHER_WORDS: [&str; 2] = ["options/requestid-unknown", "options/caps-unknown"];
 
-/// Cases that users cannot have: the kernel lets them make no devices, and a file of the context that
-/// is to run as its owner loses that on its way to a daemon that is not root.
-const NOT_FOR_USERS: [&str; 2] = ["combo/special-files-copied", "copies/modes-kept"];
+/// What users cannot have: the kernel lets them make no devices.
+const NOT_FOR_USERS: [&str; 1] = ["combo/special-files-copied"];
 
 impl Builder for Client {
     async fn build(&self, inputs: Inputs) -> Result<(), Failed> {
