@@ -1,8 +1,20 @@
 //! The patterns of `#`, `%` and `/`: `*`, `?` and escapes; no brackets.
 
+use std::collections::HashMap;
+use std::sync::LazyLock;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+
 use regex::Regex;
 
 use crate::expand::ExpandError;
+
+/// The last patterns that were compiled, which takes longer than all else in an instruction: each is
+/// expanded several times, and a file tends to have the same ones again.
+static COMPILED: LazyLock<Mutex<HashMap<String, Regex>>> = LazyLock::new(Mutex::default);
+
+/// Patterns that are remembered at once.
+const REMEMBERED: usize = 64;
 
 /// A pattern, ready to be matched.
 pub(crate) struct ShellPattern(Regex);
@@ -24,9 +36,8 @@ impl ShellPattern {
             reason,
         };
         let source = translate(pattern, anchor, star).map_err(bad)?;
-        Regex::new(&source)
-            .map(Self)
-            .map_err(|error| bad(error.to_string()))
+        let regex = compiled(source).map_err(|error| bad(error.to_string()))?;
+        Ok(Self(regex))
     }
 
     /// Returns `value` without the match at its start.
@@ -47,6 +58,19 @@ impl ShellPattern {
             .replacen(value, 1, regex::NoExpand(replacement))
             .into_owned()
     }
+}
+
+fn compiled(source: String) -> Result<Regex, regex::Error> {
+    let mut known = COMPILED.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(regex) = known.get(&source) {
+        return Ok(regex.clone());
+    }
+    let regex = Regex::new(&source)?;
+    if known.len() >= REMEMBERED {
+        known.clear();
+    }
+    known.insert(source, regex.clone());
+    Ok(regex)
 }
 
 fn translate(pattern: &str, anchor: &str, star: &str) -> Result<String, String> {
