@@ -15,6 +15,18 @@ pub(crate) fn visible_lines(text: &str) -> String {
     escape(text, |c| matches!(c, '\n' | '\t'))
 }
 
+/// As [`visible_lines`], for JSON, which stays JSON and means the same.
+pub(crate) fn visible_json(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        match commands(c) && !matches!(c, '\n' | '\t') {
+            true => write!(shown, "\\u{:04x}", u32::from(c)).expect("a string takes everything"),
+            false => shown.push(c),
+        }
+    }
+    shown
+}
+
 fn escape(text: &str, stays: fn(char) -> bool) -> String {
     let mut shown = String::with_capacity(text.len());
     for c in text.chars() {
@@ -36,6 +48,18 @@ fn commands(c: char) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn json_stays_json() {
+        let text = "{\n\t\"name\": \"a\u{202e}\u{7f}\"\n}";
+        let shown = visible_json(text);
+        assert_eq!(shown, "{\n\t\"name\": \"a\\u202e\\u007f\"\n}");
+        let (one, other): (serde_json::Value, serde_json::Value) = (
+            serde_json::from_str(&shown).expect("JSON"),
+            serde_json::from_str(text).expect("JSON"),
+        );
+        assert_eq!(one, other);
+    }
 
     #[test]
     fn commands_to_the_terminal_are_shown() {

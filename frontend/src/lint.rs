@@ -1,7 +1,7 @@
 //! Warnings about what is allowed but unwise (row DFL-12).
 //!
 //! A [`Linter`] is asked at every place where a rule could apply; it knows which rules the user
-//! skips and keeps what was found until [`Linter::take`].
+//! skips and [`Linter::findings`] returns what was found.
 
 mod options;
 mod rules;
@@ -17,6 +17,12 @@ use std::sync::PoisonError;
 
 use crate::lines::Lines;
 use crate::syntax::comment_directive;
+
+/// Findings that are kept; a file that breaks more rules than this is not read to the last of them.
+const MAX_FINDINGS: usize = 1000;
+
+/// Lines of one finding that are marked: an instruction may have ten thousands, and as many findings.
+const MAX_MARKED_LINES: u32 = 100;
 
 /// A rule that was broken, and where.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -96,12 +102,15 @@ impl Linter {
             description: rule.description(),
             url: rule.url(),
             message: rule.to_string(),
-            lines,
+            lines: Lines::new(
+                lines.first,
+                lines.last.min(lines.first + MAX_MARKED_LINES - 1),
+            ),
         };
-        findings
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(finding);
+        let mut findings = findings.lock().unwrap_or_else(PoisonError::into_inner);
+        if findings.len() < MAX_FINDINGS {
+            findings.push(finding);
+        }
     }
 
     /// Returns what was found, in order.

@@ -109,7 +109,8 @@ fn with(
     }
 }
 
-/// Tells the end, with `code` unless the build failed: writes what was asked for beside the exports, or says what went wrong.
+/// Tells the end, with `code` unless the build failed: writes what was asked for beside the exports, or
+/// says what went wrong.
 fn end(
     job: &Job,
     outcome: Result<Response, BuildError>,

@@ -22,6 +22,7 @@ use std::path::Path;
 use crate::csv;
 use crate::csv::CsvError;
 use crate::report;
+use crate::visible::visible_json;
 use crate::visible::visible_lines;
 use lint::LintAnswer;
 
@@ -131,25 +132,40 @@ impl Call {
         .map(|(key, value)| (key.to_owned(), value))
     }
 
+    /// Returns what the command ends with when a frontend says `status`: no failure may pass for success.
+    fn exit_code(&self, status: &str) -> u8 {
+        match status.trim().parse::<i64>() {
+            _ if self.ignore_status => 0,
+            Ok(code) => u8::try_from(code).unwrap_or(1),
+            Err(_) => 1,
+        }
+    }
+
     /// Prints the answer; returns what the command ends with.
     pub(crate) fn show(&self, answer: &Answer) -> u8 {
         let lint = (self.request == LINT)
             .then(|| LintAnswer::read(answer))
             .flatten();
+        if !answer.keys().any(|key| key.starts_with("result.")) {
+            let request = &self.request;
+            report::text(&format!(
+                "lamina: the frontend did not answer frontend.{request}\n"
+            ));
+            return 1;
+        }
         let text = |key| answer.get(key).map(|text| String::from_utf8_lossy(text));
         let json = text("result.json").filter(|_| self.json);
         let printed = match (&json, &lint) {
-            (Some(json), _) => format!("{json}\n"),
-            (None, Some(lint)) => lint.shown(self.file.as_deref()),
-            (None, None) => text("result.txt").unwrap_or_default().into_owned(),
+            (Some(json), _) => visible_json(&format!("{json}\n")),
+            (None, Some(lint)) => visible_lines(&lint.shown(self.file.as_deref())),
+            (None, None) => visible_lines(&text("result.txt").unwrap_or_default()),
         };
-        report::text_result(&visible_lines(&printed));
+        report::text_result(&printed);
         if let Some(failure) = lint.and_then(|lint| lint.failure(self.file.as_deref())) {
             report::text(&failure);
             return 1;
         }
-        let status = text("result.statuscode").and_then(|status| status.parse().ok());
-        status.filter(|_| !self.ignore_status).unwrap_or_default()
+        text("result.statuscode").map_or(0, |status| self.exit_code(&status))
     }
 }
 
@@ -228,9 +244,13 @@ mod tests {
     }
 
     #[test]
-    fn the_status_may_be_ignored() {
+    fn the_status_counts_unless_it_is_ignored() {
         let answer = Answer::from([("result.statuscode".to_owned(), b"3".to_vec())]);
         let ends_with = |text: &str| call(text).expect(text).expect(text).show(&answer);
+        let other = call("other").expect("valid").expect("a call");
+        for (status, code) in [("0", 0), ("255", 255), ("256", 1), ("-1", 1), ("x", 1)] {
+            assert_eq!(other.exit_code(status), code, "{status}");
+        }
         assert_eq!(ends_with("other"), 3);
         assert_eq!(ends_with("other,ignorestatus=true"), 0);
         assert_eq!(
@@ -238,7 +258,7 @@ mod tests {
                 .expect("valid")
                 .expect("a call")
                 .show(&Answer::new()),
-            0
+            1
         );
     }
 }

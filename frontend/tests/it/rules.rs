@@ -350,3 +350,14 @@ async fn sources_are_compared_with_the_ignore_file() {
         );
     }
 }
+
+/// An instruction of many lines may break a rule on each of them, and all are told with all lines.
+#[tokio::test]
+async fn findings_are_bounded() {
+    let names: Vec<String> = (0..3000).map(|n| format!("TOKEN_{n}")).collect();
+    let file = format!("FROM scratch\nARG {}\n", names.join(" \\\n    "));
+    let bridge = RecordingBridge::of(&file, &[("requestid", "frontend.lint")]);
+    let answer = DockerfileFrontend.build(Arc::new(bridge)).await;
+    let json = &answer.expect("an answer").metadata["result.json"];
+    assert!(json.len() < 32 << 20, "{} bytes", json.len());
+}
