@@ -10,8 +10,8 @@
 //! | `convert` | stages | a marshalled LLB definition and an image config |
 //!
 //! [`DockerfileFrontend`] runs them for an engine, or answers what a client asks about the file
-//! (`subrequest`); a syntax line hands the build over to [`GatewayFrontend`]. What it hands over are the bytes of a
-//! definition, as any client would: there is no private path into the engine.
+//! (`subrequest`); a syntax line hands the build over to [`GatewayFrontend`]. What it hands over are
+//! the bytes of a definition, as any client would: there is no private path into the engine.
 
 mod client;
 mod context;

@@ -16,6 +16,9 @@ static COMPILED: LazyLock<Mutex<HashMap<String, Regex>>> = LazyLock::new(Mutex::
 /// Patterns that are remembered at once.
 const REMEMBERED: usize = 64;
 
+/// Longer ones are not remembered: compiled, they can take a thousand times as much.
+const REMEMBERED_BYTES: usize = 128;
+
 /// A pattern, ready to be matched.
 pub(crate) struct ShellPattern(Regex);
 
@@ -61,11 +64,16 @@ impl ShellPattern {
 }
 
 fn compiled(source: String) -> Result<Regex, regex::Error> {
-    let mut known = COMPILED.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(regex) = known.get(&source) {
-        return Ok(regex.clone());
+    if source.len() > REMEMBERED_BYTES {
+        return Regex::new(&source);
+    }
+    let lock = || COMPILED.lock().unwrap_or_else(PoisonError::into_inner);
+    let known = lock().get(&source).cloned();
+    if let Some(regex) = known {
+        return Ok(regex);
     }
     let regex = Regex::new(&source)?;
+    let mut known = lock();
     if known.len() >= REMEMBERED {
         known.clear();
     }
