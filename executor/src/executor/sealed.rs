@@ -40,7 +40,11 @@ impl Sealed {
     pub(super) fn open(program: &Path, empty: &Path) -> io::Result<Self> {
         let original = File::open(program)?;
         let overlaid = overlaid(&original, empty);
-        overlaid.or_else(|_| copied(original)).map(Self)
+        let sealed = overlaid.or_else(|error| {
+            tracing::debug!(%error, "no overlay of the program; it is copied into memory");
+            copied(original)
+        });
+        sealed.map(Self)
     }
 
     /// Returns a path by which this process and its children can start it.
@@ -96,7 +100,11 @@ fn copied(mut original: File) -> io::Result<OwnedFd> {
     let mut copy = File::from(memory_file()?);
     io::copy(&mut original, &mut copy)?;
     let seals = SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE;
-    rustix::fs::fcntl_add_seals(&copy, seals)?;
+    match rustix::fs::fcntl_add_seals(&copy, seals | SealFlags::EXEC) {
+        // Before Linux 6.3 the mode cannot be sealed.
+        Err(Errno::INVAL) => rustix::fs::fcntl_add_seals(&copy, seals)?,
+        sealed => sealed?,
+    }
     // A descriptor that cannot write, so that the kernel does not call the file busy.
     let flags = OFlags::RDONLY | OFlags::CLOEXEC;
     let copy = OwnedFd::from(copy);
