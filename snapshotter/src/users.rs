@@ -105,14 +105,16 @@ impl<T> Entries<T> {
     fn next_line(&mut self) -> Option<Result<&[u8], SnapshotError>> {
         let file = self.file.as_mut()?;
         self.line.clear();
-        let read = file.take(MAX_LINE_BYTES).read_until(b'\n', &mut self.line);
+        let read = file
+            .take(MAX_LINE_BYTES + 1)
+            .read_until(b'\n', &mut self.line);
         let whole = read.at(&self.path).map_err(SnapshotError::from);
-        let whole = whole.and_then(|bytes| match bytes as u64 {
-            MAX_LINE_BYTES => Err(SnapshotError::LineTooLong {
+        let whole = whole.and_then(|bytes| match bytes as u64 > MAX_LINE_BYTES {
+            true => Err(SnapshotError::LineTooLong {
                 path: self.path.clone(),
                 limit: MAX_LINE_BYTES,
             }),
-            bytes => Ok(bytes),
+            false => Ok(bytes),
         });
         match whole {
             Ok(1..) => Some(Ok(&self.line)),

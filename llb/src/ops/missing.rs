@@ -18,18 +18,19 @@ pub(super) fn reason(tree: &Tree, path: &RootedPath) -> Option<String> {
         let next = reached.join(name);
         match tree.lookup(&next, Follow::Last) {
             Ok(entry) => (dir, reached) = (entry, next),
-            Err(_) => return other_case(&dir, &reached, name),
+            Err(_) => return other_entry(&dir, &reached, name),
         }
     }
     None
 }
 
-/// Names the entry of `dir` that is called `name` in other letters, or leads nowhere.
-fn other_case(dir: &Entry, path: &RootedPath, name: &[u8]) -> Option<String> {
+/// Names the entry of `dir` that is called `name` and leads nowhere, or is called so in other letters.
+fn other_entry(dir: &Entry, path: &RootedPath, name: &[u8]) -> Option<String> {
     let fold = |name: &[u8]| String::from_utf8_lossy(name).to_lowercase();
     let wanted = fold(name);
     let names = dir.read_dir().ok()?;
-    let found = names.iter().find(|found| fold(found) == wanted)?;
+    let exact = names.iter().find(|found| *found == name);
+    let found = exact.or_else(|| names.iter().find(|found| fold(found) == wanted))?;
     let place = path.join(found);
     Some(if found == name {
         format!("{place} is a symbolic link that leads nowhere")
