@@ -182,12 +182,16 @@ impl Finished {
         }
     }
 
-    /// Returns the number of steps that a plain progress shows as cached.
+    /// Returns the number of steps that a plain progress shows as cached. What is loaded for them may
+    /// be shown so too: two builds at once, or one that asks twice, load it once.
     pub(crate) fn cached(&self) -> usize {
-        self.stderr
-            .lines()
-            .filter(|line| line.ends_with(" CACHED"))
-            .count()
+        let is_loaded = |number: &str| {
+            let header = format!("{number} [internal] ");
+            self.stderr.lines().any(|line| line.starts_with(&header))
+        };
+        let cached = self.stderr.lines();
+        let cached = cached.filter_map(|line| line.strip_suffix(" CACHED"));
+        cached.filter(|number| !is_loaded(number)).count()
     }
 
     /// Says whether a step printed the line `text`.

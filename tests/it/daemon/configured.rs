@@ -106,9 +106,17 @@ impl Parent {
     /// Version 2 has one tree, version 1 has several.
     fn places(&self) -> impl Iterator<Item = PathBuf> {
         let top = Path::new("/sys/fs/cgroup");
-        let trees = fs::read_dir(top).into_iter().flatten().flatten();
-        let trees = trees.map(|tree| tree.path()).chain([top.to_owned()]);
+        let trees: Vec<PathBuf> = match top.join("cgroup.procs").exists() {
+            true => vec![top.to_owned()],
+            false => fs::read_dir(top)
+                .into_iter()
+                .flatten()
+                .flatten()
+                .map(|tree| tree.path())
+                .collect(),
+        };
         trees
+            .into_iter()
             .filter(|tree| tree.join("cgroup.procs").exists())
             .map(|tree| tree.join(&self.0))
     }

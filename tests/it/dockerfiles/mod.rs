@@ -136,7 +136,7 @@ impl<B: Builder> Bench<B> {
         }
     }
 
-    /// Builds all cases, and checks that those that differ are the ones of which that is known.
+    /// Builds all cases, and checks that none differs but those of which that is known.
     pub(crate) async fn check_all(&self, cases: &Cases, known: &[&str]) {
         let mut scores: BTreeMap<String, (usize, usize)> = BTreeMap::new();
         let mut differing = Vec::new();
