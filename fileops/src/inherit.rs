@@ -17,11 +17,8 @@ pub(crate) struct Inherited {
 impl Inherited {
     /// Asks the directory in which something is made.
     pub(crate) fn from(dir: &WriteDir) -> Result<Self, SnapshotError> {
-        let entry = dir.entry()?;
-        let passes_on = entry.stat().mode & SET_GID != 0;
-        Ok(Self {
-            group: passes_on.then_some(entry.stat().gid),
-        })
+        let group = dir.inherited_group()?;
+        Ok(Self { group })
     }
 
     /// Returns the owner of something new; the one that the action `given` wins.

@@ -1,5 +1,6 @@
 //! Files with given data (row FIL-20).
 
+use std::fs::File;
 use std::io::Write;
 
 use lamina_snapshotter::Entry;
@@ -47,8 +48,8 @@ pub(crate) fn run(action: &MkFileAction, target: &Target) -> Result<(), FileOpEr
         change.mode = change.mode.map(|mode| mode & 0o1777);
     }
     change.mtime_ns = action.timestamp.map(i128::from);
-    write(&place, &action.data)?;
-    let described = place.dir.set_metadata(&place.name, &change);
+    let file = write(&place, &action.data)?;
+    let described = place.dir.set_file_metadata(&file, &change);
     described.map_err(&failed)?;
     match unchanged_mtime_ns {
         Some(mtime_ns) => place.dir.restore_own_mtime(mtime_ns).map_err(&failed),
@@ -57,14 +58,16 @@ pub(crate) fn run(action: &MkFileAction, target: &Target) -> Result<(), FileOpEr
 }
 
 /// Makes the file and writes what it holds.
-fn write(place: &Place, data: &[u8]) -> Result<(), FileOpError> {
+fn write(place: &Place, data: &[u8]) -> Result<File, FileOpError> {
     let file = place.dir.create_file(&place.name, 0o600);
     let mut file = file.map_err(failed("open", &place.path))?;
-    let written = file.write_all(data).at(&place.path);
-    written.map_err(|source| FileOpError::Io {
-        operation: "write",
-        source,
-    })
+    match file.write_all(data).at(&place.path) {
+        Ok(()) => Ok(file),
+        Err(source) => Err(FileOpError::Io {
+            operation: "write",
+            source,
+        }),
+    }
 }
 
 /// Removes the file that is there and returns what the new one takes over from it.

@@ -106,10 +106,10 @@ impl Removal<'_> {
         name: &[u8],
         place: &RootedPath,
     ) -> Result<(), FileOpError> {
-        let missing = match dir.lookup(name).map_err(failed("stat", place))? {
+        let missing = match dir.kind_of(name).map_err(failed("stat", place))? {
             None => return Err(FileOpError::system("stat", place, Errno::NOENT)),
-            Some(found) if found.stat().kind != FileKind::Symlink => return Ok(()),
-            Some(_) => self.target.tree.lookup(place, Follow::Last).err(),
+            Some(FileKind::Symlink) => self.target.tree.lookup(place, Follow::Last).err(),
+            Some(_) => return Ok(()),
         };
         match missing {
             Some(error) if error.is_not_found() => Err(failed("stat", place)(error)),

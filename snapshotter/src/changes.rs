@@ -164,7 +164,7 @@ impl Changes {
     }
 
     fn enter(&mut self, dir: Arc<OwnedFd>, path: RootedPath) -> Result<Change, SnapshotError> {
-        let stat = metadata::stat_of_dir(self.layer.owners(), &*dir).at(&path)?;
+        let (_, stat) = metadata::stat_of_opened(self.layer.owners(), &*dir).at(&path)?;
         let raw_names = fdio::read_names(&dir).at(&path)?;
         let mut names: Vec<Vec<u8>> = raw_names.into_iter().map(|raw| raw.name).collect();
         names.sort_unstable_by(|a, b| b.cmp(a));

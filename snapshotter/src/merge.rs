@@ -118,6 +118,6 @@ fn find_in_layer(layer: &Layer, path: &RootedPath) -> Result<InLayer, SnapshotEr
             Some(_) => dir = Arc::new(fdio::open_dir(&dir, name).at(path)?),
         }
     }
-    let stat = metadata::stat_of_dir(layer.owners(), &*dir).at(path)?;
+    let (_, stat) = metadata::stat_of_opened(layer.owners(), &*dir).at(path)?;
     Ok(InLayer::Directory(stat))
 }

@@ -70,16 +70,9 @@ pub(crate) fn stat_of_name(
     Ok(assemble(raw, link_target, xattrs))
 }
 
-/// Describes the directory that is open behind `fd`.
-pub(crate) fn stat_of_dir(owners: Owners, fd: &impl AsFd) -> Result<Stat> {
-    let raw = owners.stat_fd(fd)?;
-    let xattrs = Target::opened(fd).image_xattrs(owners)?;
-    Ok(assemble(&raw, Vec::new(), xattrs))
-}
-
-/// Describes the regular file that is open behind `fd`, as the image does and with what only the disk
-/// says.
-pub(crate) fn stat_of_file(owners: Owners, fd: &impl AsFd) -> Result<(RawStat, Stat)> {
+/// Describes the directory or regular file that is open behind `fd`, with what only the disk says and
+/// as the image does.
+pub(crate) fn stat_of_opened(owners: Owners, fd: &impl AsFd) -> Result<(RawStat, Stat)> {
     let raw = owners.stat_fd(fd)?;
     let xattrs = Target::opened(fd).image_xattrs(owners)?;
     Ok((raw, assemble(&raw, Vec::new(), xattrs)))

@@ -384,7 +384,7 @@ impl Sealer<'_> {
             (Some(said), _) => Ok(said && !replaced),
             (None, Some(below)) if !cut_off && (!directory.names.is_empty() || path.is_root()) => {
                 let owners = self.upper.store().owners();
-                let ours = metadata::stat_of_dir(owners, &**dir).at(path)?;
+                let (_, ours) = metadata::stat_of_opened(owners, &**dir).at(path)?;
                 Ok(same_directory(&ours, below.stat()))
             }
             (None, _) => Ok(false),

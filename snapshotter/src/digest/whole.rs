@@ -101,7 +101,7 @@ impl Walk<'_> {
             return Ok(Some(known));
         }
         let header = match parts.first() {
-            Some(top) => content::header(&metadata::stat_of_dir(top.owners, &*top.fd).at(at)?),
+            Some(top) => content::header(&metadata::stat_of_opened(top.owners, &*top.fd).at(at)?.1),
             None => content::header(&metadata::default_directory()),
         };
         let node = self.nodes.len();

@@ -64,12 +64,8 @@ impl Entry {
     ) -> Result<Self, SnapshotError> {
         let (stat, origin) = match parts.first() {
             Some(top) => {
-                let raw = top.stat().at(&path)?;
-                let origin = Origin::new(&raw, top);
-                (
-                    metadata::stat_of_dir(top.owners, &*top.fd).at(&path)?,
-                    origin,
-                )
+                let (raw, stat) = metadata::stat_of_opened(top.owners, &*top.fd).at(&path)?;
+                (stat, Origin::new(&raw, top))
             }
             None => (metadata::default_directory(), Origin::nowhere()),
         };
@@ -202,13 +198,22 @@ impl Entry {
 
     /// As [`Entry::child`], with `None` where there is none.
     pub(crate) fn find_child(&self, name: &[u8]) -> Result<Option<Self>, SnapshotError> {
-        let parts = self.parts()?;
+        Self::find_in(&self.0.tree, &self.0.path, self.parts()?, name)
+    }
+
+    /// Looks for `name` in the directory `path` of `tree`, where `parts` merge.
+    pub(super) fn find_in(
+        tree: &Tree,
+        path: &RootedPath,
+        parts: &[Part],
+        name: &[u8],
+    ) -> Result<Option<Self>, SnapshotError> {
         if !fdio::is_plain_name(name) {
             let name = String::from_utf8_lossy(name).into_owned();
             return Err(SnapshotError::BadName { name });
         }
-        match find(parts, name).at(&self.0.path)? {
-            Some(found) => Self::from_found(&self.0.tree, &self.0.path, name, found).map(Some),
+        match find(parts, name).at(path)? {
+            Some(found) => Self::from_found(tree, path, name, found).map(Some),
             None => Ok(None),
         }
     }

@@ -32,11 +32,11 @@ impl Tree {
     /// # Errors
     /// `ENOENT`, `ENOTDIR`, or [`SnapshotError::TooManyLinks`] after 255 symlinks.
     pub fn lookup(&self, path: &RootedPath, follow: Follow) -> Result<Entry, SnapshotError> {
-        let mut walk = Walk::new(self, path)?;
+        let mut walk = Walk::new(self, path);
         loop {
             match walk.step(follow)? {
                 Step::More => {}
-                Step::Done => return Ok(walk.into_entry()),
+                Step::Done => return walk.into_entry(),
                 Step::Missing(_) => return Err(errno(Errno::NOENT, path)),
                 Step::NotDirectory(_) => return Err(errno(Errno::NOTDIR, path)),
             }
@@ -49,11 +49,11 @@ impl Tree {
     /// # Errors
     /// [`SnapshotError::TooManyLinks`], or what the host's file system says.
     pub fn resolve(&self, path: &RootedPath, follow: Follow) -> Result<RootedPath, SnapshotError> {
-        let mut walk = Walk::new(self, path)?;
+        let mut walk = Walk::new(self, path);
         loop {
             match walk.step(follow)? {
                 Step::More => {}
-                Step::Done => return Ok(walk.into_entry().path().clone()),
+                Step::Done => return Ok(walk.place()),
                 Step::Missing(name) | Step::NotDirectory(name) => return Ok(walk.rest(&name)),
             }
         }
@@ -62,8 +62,8 @@ impl Tree {
 
 /// A look-up under way.
 struct Walk<'a> {
+    tree: &'a Tree,
     wanted: &'a RootedPath,
-    root: Entry,
     /// Directories below the root that lead to the current place.
     above: Vec<Entry>,
     /// Set once the last component turned out to be no directory.
@@ -80,19 +80,26 @@ enum Step {
 }
 
 impl<'a> Walk<'a> {
-    fn new(tree: &Tree, wanted: &'a RootedPath) -> Result<Self, SnapshotError> {
-        Ok(Self {
+    fn new(tree: &'a Tree, wanted: &'a RootedPath) -> Self {
+        Self {
+            tree,
             wanted,
-            root: tree.root()?,
             above: Vec::new(),
             leaf: None,
             todo: wanted.components().map(<[u8]>::to_vec).collect(),
             links: 0,
-        })
+        }
     }
 
-    fn current(&self) -> &Entry {
-        self.above.last().unwrap_or(&self.root)
+    /// Looks for `name` in the current directory. The root is not described for that.
+    fn find(&self, name: &[u8]) -> Result<Option<Entry>, SnapshotError> {
+        match self.above.last() {
+            Some(current) => current.find_child(name),
+            None => {
+                let parts = self.tree.root_parts()?;
+                Entry::find_in(self.tree, &RootedPath::root(), &parts, name)
+            }
+        }
     }
 
     fn step(&mut self, follow: Follow) -> Result<Step, SnapshotError> {
@@ -110,7 +117,7 @@ impl<'a> Walk<'a> {
             }
             _ => {}
         }
-        let Some(child) = self.current().find_child(&name)? else {
+        let Some(child) = self.find(&name)? else {
             return Ok(Step::Missing(name));
         };
         self.enter(child, follow)
@@ -146,20 +153,20 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
-    fn into_entry(self) -> Entry {
-        let Self {
-            leaf,
-            mut above,
-            root,
-            ..
-        } = self;
-        leaf.or_else(|| above.pop()).unwrap_or(root)
+    fn into_entry(mut self) -> Result<Entry, SnapshotError> {
+        let found = self.leaf.or_else(|| self.above.pop());
+        found.map_or_else(|| self.tree.root(), Ok)
+    }
+
+    /// Returns the current place.
+    fn place(&self) -> RootedPath {
+        let entry = self.leaf.as_ref().or(self.above.last());
+        entry.map_or_else(RootedPath::root, |entry| entry.path().clone())
     }
 
     /// Returns the current place with `name` and all that is left to do appended as written.
     fn rest(&self, name: &[u8]) -> RootedPath {
-        let place = self.leaf.as_ref().unwrap_or_else(|| self.current());
-        let start = place.path().join(name);
+        let start = self.place().join(name);
         self.todo.iter().fold(start, |path, name| path.join(name))
     }
 }

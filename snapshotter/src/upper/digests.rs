@@ -26,7 +26,7 @@ impl WriteDir {
         digester: FileDigester,
     ) -> Result<(), SnapshotError> {
         self.set_file_metadata(file, change)?;
-        let (raw, stat) = metadata::stat_of_file(self.upper().owners(), file).at(self.path())?;
+        let (raw, stat) = metadata::stat_of_opened(self.upper().owners(), file).at(self.path())?;
         if let Some(digest) = digester.finish(&stat) {
             self.upper().written().note(&raw, digest);
         }
@@ -45,7 +45,7 @@ impl WriteDir {
         let Some(digest) = layer.and_then(|layer| layer.digests().get(origin.inode)) else {
             return Ok(());
         };
-        let (raw, stat) = metadata::stat_of_file(self.upper().owners(), file).at(self.path())?;
+        let (raw, stat) = metadata::stat_of_opened(self.upper().owners(), file).at(self.path())?;
         if digest::counts_alike(&stat, source.stat()) {
             self.upper().written().note(&raw, digest);
         }

@@ -6,6 +6,7 @@ use std::sync::Mutex;
 use std::sync::OnceLock;
 use std::sync::PoisonError;
 
+use lamina_types::FileKind;
 use lamina_types::IoContext;
 use lamina_types::RootedPath;
 use rustix::io::Errno;
@@ -27,6 +28,9 @@ use crate::tree::is_opaque;
 /// The longest path that can be written. Calls name one component each, so the kernel's limit of 4,096
 /// bytes does not count; a directory that is open holds a descriptor for each one above it.
 const MAX_PATH_BYTES: usize = 64 << 10;
+
+/// The mode bit of a set-group-id directory.
+const SET_GID: u32 = 0o2000;
 
 /// A directory of the merged view. It is copied up when it is first written to.
 ///
@@ -149,6 +153,33 @@ impl WriteDir {
     pub fn entry(&self) -> Result<Entry, SnapshotError> {
         let parts = self.parts().into();
         Entry::directory(self.upper().tree(), self.path().clone(), parts)
+    }
+
+    /// Returns what kind of thing the view has at `name`, not following it; `None` if it has nothing.
+    ///
+    /// # Errors
+    /// As [`WriteDir::lookup`], of which this is the cheap part.
+    pub fn kind_of(&self, name: &[u8]) -> Result<Option<FileKind>, SnapshotError> {
+        self.child_path(name)?;
+        let found = find(&self.parts(), name).at(self.path())?;
+        Ok(found.map(|found| match found {
+            Found::Directory(_) => FileKind::Directory,
+            Found::Other { raw, .. } => raw.kind(),
+        }))
+    }
+
+    /// Returns the group that this directory passes on to what is made in it, if it is a set-group-id
+    /// directory.
+    ///
+    /// # Errors
+    /// What the host's file system says.
+    pub fn inherited_group(&self) -> Result<Option<u32>, SnapshotError> {
+        let parts = self.parts();
+        let Some(top) = parts.first() else {
+            return Ok(None);
+        };
+        let raw = top.stat().at(self.path())?;
+        Ok((raw.permissions() & SET_GID != 0).then_some(raw.owner().1))
     }
 
     fn parts(&self) -> Vec<Part> {

@@ -12,6 +12,7 @@ use super::create::Linked;
 use crate::Owners;
 use crate::SnapshotError;
 use crate::fdio;
+use crate::fdio::RawStat;
 use crate::store::Layer;
 use crate::tree::Entry;
 use crate::tree::Part;
@@ -54,11 +55,27 @@ impl Linker {
     /// # Errors
     /// As [`WriteDir::link_from`].
     pub fn link(&self, name: &[u8]) -> Result<bool, SnapshotError> {
+        self.link_if(name, |_| true)
+    }
+
+    /// As [`Linker::link`], for a file that has `size` bytes, and for no other.
+    ///
+    /// # Errors
+    /// As [`WriteDir::link_from`].
+    pub fn link_of_size(&self, name: &[u8], size: u64) -> Result<bool, SnapshotError> {
+        self.link_if(name, |raw| raw.size() == size)
+    }
+
+    fn link_if(
+        &self,
+        name: &[u8],
+        is_meant: impl Fn(&RawStat) -> bool,
+    ) -> Result<bool, SnapshotError> {
         for (part, layer) in &self.from {
             let found = fdio::stat_at(&part.fd, name).at(self.to.path())?;
             match (found, layer) {
                 (None, _) => {}
-                (Some(raw), Some(layer)) if raw.kind() == FileKind::File => {
+                (Some(raw), Some(layer)) if raw.kind() == FileKind::File && is_meant(&raw) => {
                     let source = Linked::Name(&part.fd, name);
                     self.to.link_sealed(name, &source, raw.inode(), layer)?;
                     return Ok(true);

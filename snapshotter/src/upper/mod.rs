@@ -123,15 +123,22 @@ impl Upper {
     /// # Errors
     /// `ENOENT`, `ENOTDIR`, [`SnapshotError::TooManyLinks`].
     pub fn dir(&self, path: &RootedPath) -> Result<WriteDir, SnapshotError> {
+        if let Ok(dir) = self.dir_itself(path) {
+            return Ok(dir);
+        }
+        // A symlink is on the way, or there is no such directory, which a look-up explains.
         let entry = self.0.view.lookup(path, Follow::Last)?;
         if !entry.stat().is_dir() {
             return Err(errno(Errno::NOTDIR, path));
         }
-        let mut dir = self.root()?;
-        for name in entry.path().components() {
-            dir = dir.open_dir(name)?;
-        }
-        Ok(dir)
+        self.dir_itself(entry.path())
+    }
+
+    /// As [`Upper::dir`], not following symlinks.
+    fn dir_itself(&self, path: &RootedPath) -> Result<WriteDir, SnapshotError> {
+        let root = self.root()?;
+        path.components()
+            .try_fold(root, |dir, name| dir.open_dir(name))
     }
 
     /// Says whether the file at `origin` may become a name in this layer by link; see

@@ -67,7 +67,7 @@ pub(crate) fn copy_entry(
 
 /// Makes an empty directory with the metadata of `from`, and opens it.
 pub(crate) fn copy_dir(from: &OwnedFd, to: At<'_>, format: StoreFormat) -> Result<OwnedFd> {
-    let stat = metadata::stat_of_dir(format.owners, from)?;
+    let (_, stat) = metadata::stat_of_opened(format.owners, from)?;
     rustix::fs::mkdirat(to.dir, to.name, Mode::from_raw_mode(0o700))?;
     let fd = fdio::open_dir_readable(to.dir, to.name)?;
     let change = MetadataChange::all_of(&stat);
