@@ -4,6 +4,7 @@ use lamina_session::host;
 use lamina_session::host::HostEntry;
 use lamina_snapshotter::Entry;
 use lamina_snapshotter::Layer;
+use lamina_snapshotter::Linker;
 use lamina_snapshotter::SnapshotError;
 use lamina_snapshotter::SnapshotStore;
 use lamina_snapshotter::Upper;
@@ -44,25 +45,42 @@ pub(super) fn remember(index: &IndexFile, layer: &Layer, entries: Vec<IndexEntry
     }
 }
 
-/// Makes a file of the last layer a name in the new one; says whether that worked: the layer may
-/// have something else there, the kernel allows only so many links, and the store's rule may
-/// forbid it.
-pub(super) fn link_old(
-    made: &WriteDir,
-    entry: &HostEntry,
-    old_folder: &Entry,
-) -> Result<bool, SourceError> {
-    let name = entry.split().1;
-    let Ok(old) = old_folder.child(name) else {
-        return Ok(false);
-    };
-    if old.stat().kind != FileKind::File || old.stat().size != entry.fingerprint.size {
-        return Ok(false);
+/// A directory of the last layer, whose files may become names in the new one.
+pub(super) struct OldFolder {
+    pub(super) entry: Entry,
+    linker: Linker,
+}
+
+impl OldFolder {
+    /// `entry` is a directory of the last layer, `made` the one in the new layer.
+    pub(super) fn new(entry: Entry, made: &WriteDir) -> Result<Self, SnapshotError> {
+        let linker = made.linker(&entry)?;
+        Ok(Self { entry, linker })
     }
-    match made.link_from(name, &old) {
-        Ok(()) => Ok(true),
-        Err(SnapshotError::Io(_)) => Ok(false),
-        Err(error) => Err(error.into()),
+
+    /// Makes a file a name in the new layer too; says whether that worked: the old one may have something
+    /// else there, the kernel allows only so many links, and the store's rule may forbid it.
+    pub(super) fn link(&self, made: &WriteDir, entry: &HostEntry) -> Result<bool, SourceError> {
+        let (name, size) = (entry.split().1, entry.fingerprint.size);
+        let linked = match self.linker.link_of_size(name, size) {
+            Ok(false) => self.link_one(made, name, size),
+            linked => linked,
+        };
+        match linked {
+            Err(SnapshotError::Io(_)) => Ok(false),
+            linked => Ok(linked?),
+        }
+    }
+
+    /// As [`OldFolder::link`], for a file that has to be looked at first.
+    fn link_one(&self, made: &WriteDir, name: &[u8], size: u64) -> Result<bool, SnapshotError> {
+        let Ok(old) = self.entry.child(name) else {
+            return Ok(false);
+        };
+        if old.stat().kind != FileKind::File || old.stat().size != size {
+            return Ok(false);
+        }
+        made.link_from(name, &old).map(|()| true)
     }
 }
 

@@ -5,7 +5,6 @@ use std::os::fd::OwnedFd;
 
 use lamina_session::host;
 use lamina_session::host::HostEntry;
-use lamina_snapshotter::Entry;
 use lamina_snapshotter::FileDigester;
 use lamina_snapshotter::Follow;
 use lamina_snapshotter::LayerStack;
@@ -20,13 +19,14 @@ use super::tree::Plan;
 use crate::SourceError;
 use crate::local::copy::Flow;
 use crate::local::shared;
+use crate::local::shared::OldFolder;
 
 /// One directory on the three sides of a transfer.
 struct Folder {
     host: OwnedFd,
     made: WriteDir,
     /// In the layer of the last transfer, if it was there.
-    previous: Option<Entry>,
+    previous: Option<OldFolder>,
 }
 
 impl Builder<'_> {
@@ -73,13 +73,15 @@ impl Builder<'_> {
             opened => opened.at(String::from_utf8_lossy(path))?,
         };
         let place = RootedPath::new(path);
+        let made = self.upper.dir(&place)?;
         let previous = self.previous.and_then(|previous| {
             let tree = LayerStack::new([previous.layer.clone()]).tree();
-            tree.lookup(&place, Follow::Parents).ok()
+            let folder = tree.lookup(&place, Follow::Parents).ok()?;
+            OldFolder::new(folder, &made).ok()
         });
         Ok(Some(Folder {
             host,
-            made: self.upper.dir(&place)?,
+            made,
             previous,
         }))
     }
@@ -114,7 +116,7 @@ impl Builder<'_> {
         if !same || entry.kind() != FileKind::File {
             return Ok(false);
         }
-        shared::link_old(&folder.made, entry, old_folder)
+        old_folder.link(&folder.made, entry)
     }
 
     fn copy_file(&self, folder: &Folder, entry: &HostEntry) -> Result<bool, SourceError> {

@@ -31,6 +31,7 @@ use super::super::copy::Flow;
 use super::super::copy::Ownership;
 use super::super::index::IndexEntry;
 use super::super::shared;
+use super::super::shared::OldFolder;
 use crate::SourceError;
 use crate::report::Action;
 use data::Incoming;
@@ -68,7 +69,7 @@ struct Level {
     path: Vec<u8>,
     made: WriteDir,
     /// In the last layer, if it was there.
-    old: Option<Entry>,
+    old: Option<OldFolder>,
 }
 
 /// Makes one layer. Dropping it removes what was made.
@@ -102,10 +103,12 @@ impl Writer {
             let tree = LayerStack::new([layer]).tree();
             tree.lookup(&RootedPath::root(), Follow::Parents)
         });
+        let made = upper.root()?;
+        let old = old.transpose()?.map(|old| OldFolder::new(old, &made));
         let root = Level {
             path: Vec::new(),
-            made: upper.root()?,
             old: old.transpose()?,
+            made,
         };
         Ok(Self {
             active,
@@ -203,7 +206,7 @@ impl Writer {
             return Ok(());
         }
         if let (FileKind::File, Some(old)) = (entry.kind(), &level.old)
-            && shared::link_old(&level.made, entry, old)?
+            && old.link(&level.made, entry)?
         {
             return Ok(());
         }
@@ -213,7 +216,7 @@ impl Writer {
                 "its directory is not in the last layer",
             ));
         };
-        let old = folder.child(entry.split().1)?;
+        let old = folder.entry.child(entry.split().1)?;
         if entry.kind() == FileKind::File {
             return self.copy_old(entry, &old, cancel);
         }
@@ -304,11 +307,14 @@ impl Writer {
 fn descend(parent: &Level, entry: &HostEntry) -> Result<Level, SourceError> {
     let name = entry.split().1;
     let made = parent.made.make_dir(name, 0o700)?;
-    let old = parent.old.as_ref().and_then(|old| old.child(name).ok());
+    let old = parent.old.as_ref();
+    let old = old.and_then(|old| old.entry.child(name).ok());
+    let old = old.filter(|old| old.stat().is_dir());
+    let old = old.map(|old| OldFolder::new(old, &made)).transpose()?;
     Ok(Level {
         path: entry.path.clone(),
         made,
-        old: old.filter(|old| old.stat().is_dir()),
+        old,
     })
 }
 
