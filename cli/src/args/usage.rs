@@ -133,7 +133,7 @@ pub(crate) enum DebugCommand {
         #[command(flatten)]
         connection: ConnectionArgs,
     },
-    /// Show product and version of the daemon
+    /// Show product, version and snapshotter of the daemon
     Info {
         /// json or '{{json .}}' for programs
         #[arg(long, value_name = "FORMAT")]

@@ -4,6 +4,7 @@ mod dump;
 
 use std::process::ExitCode;
 
+use lamina_proto::worker::BuildkitVersion;
 use lamina_proto::worker::WorkerRecord;
 use serde_json::Value;
 use serde_json::json;
@@ -39,32 +40,75 @@ pub(crate) async fn debug(args: DebugArgs) -> Result<ExitCode, CliError> {
 
 async fn info(format: Option<&str>, connection: &ConnectionArgs) -> Result<(), CliError> {
     let format = Format::parse(format)?;
-    let version = connect::connect(connection).await?.info().await?;
+    let client = connect::connect(connection).await?;
+    let version = client.info().await?;
+    let workers = client.workers(&[]).await?;
+    let snapshotter = workers.first().and_then(Snapshotter::of);
     match format {
-        Format::Json => report::result(
-            &json!({"buildkitVersion": {
-                "package": version.package,
-                "version": version.version,
-                "revision": version.revision,
-                "dockerfileVersion": version.dockerfile_version,
-            }})
-            .to_string(),
-        ),
-        Format::Table => {
-            let words = [version.package, version.version, version.revision];
-            report::result(&visible(&format!(
-                "BuildKit: {}",
-                words.join(" ").trim_end()
-            )));
-            if !version.dockerfile_version.is_empty() {
-                report::result(&visible(&format!(
-                    "Dockerfile: {}",
-                    version.dockerfile_version
-                )));
-            }
-        }
+        Format::Json => report::result(&info_json(&version, snapshotter).to_string()),
+        Format::Table => report::text_result(&info_text(&version, snapshotter)),
     }
     Ok(())
+}
+
+/// What steps see their root through, as a worker's labels tell.
+#[derive(Clone, Copy)]
+struct Snapshotter<'a> {
+    name: &'a str,
+    /// Why it is this one; only Lamina says so.
+    reason: Option<&'a str>,
+}
+
+impl<'a> Snapshotter<'a> {
+    fn of(worker: &'a WorkerRecord) -> Option<Self> {
+        let label = |name: &str| worker.labels.get(name).map(String::as_str);
+        Some(Self {
+            name: label("org.mobyproject.buildkit.worker.snapshotter")?,
+            reason: label("lamina.snapshotter.reason"),
+        })
+    }
+}
+
+fn info_text(version: &BuildkitVersion, snapshotter: Option<Snapshotter<'_>>) -> String {
+    let mut lines = vec![format!("BuildKit: {}", product(version))];
+    if !version.dockerfile_version.is_empty() {
+        lines.push(format!("Dockerfile: {}", version.dockerfile_version));
+    }
+    if let Some(Snapshotter { name, reason }) = snapshotter {
+        let reason = reason.map(|reason| format!(" ({reason})"));
+        lines.push(format!("Snapshotter: {name}{}", reason.unwrap_or_default()));
+    }
+    let lines = lines.iter().map(|line| visible(line) + "\n");
+    lines.collect()
+}
+
+fn info_json(version: &BuildkitVersion, snapshotter: Option<Snapshotter<'_>>) -> Value {
+    let mut info = json!({"buildkitVersion": version_json(version)});
+    if let Some(Snapshotter { name, reason }) = snapshotter {
+        info["snapshotter"] = json!({"name": name, "reason": reason});
+    }
+    info
+}
+
+fn version_json(version: &BuildkitVersion) -> Value {
+    json!({
+        "package": version.package,
+        "version": version.version,
+        "revision": version.revision,
+        "dockerfileVersion": version.dockerfile_version,
+    })
+}
+
+/// Returns package, version and revision in one line.
+fn product(version: &BuildkitVersion) -> String {
+    let BuildkitVersion {
+        package,
+        version,
+        revision,
+        ..
+    } = version;
+    let words = format!("{package} {version} {revision}");
+    words.trim_end().to_owned()
 }
 
 fn workers(records: &[WorkerRecord], format: Format, verbose: bool) {
@@ -101,15 +145,7 @@ fn worker_details(record: &WorkerRecord) -> String {
         vec!["Platforms:".to_owned(), platforms(record)],
     ];
     if let Some(version) = &record.buildkit_version {
-        let words = [
-            version.package.as_str(),
-            &version.version,
-            &version.revision,
-        ];
-        rows.push(vec![
-            "BuildKit:".to_owned(),
-            words.join(" ").trim_end().to_owned(),
-        ]);
+        rows.push(vec!["BuildKit:".to_owned(), product(version)]);
     }
     for (key, value) in &record.labels {
         rows.push(vec![format!("{key}:"), value.clone()]);
@@ -148,12 +184,7 @@ fn worker_json(record: &WorkerRecord) -> Value {
         "labels": record.labels,
         "platforms": platforms.collect::<Vec<_>>(),
         "gcPolicy": record.gc_policy.iter().map(policy_json).collect::<Vec<_>>(),
-        "buildkitVersion": {
-            "package": version.package,
-            "version": version.version,
-            "revision": version.revision,
-            "dockerfileVersion": version.dockerfile_version,
-        },
+        "buildkitVersion": version_json(&version),
     })
 }
 

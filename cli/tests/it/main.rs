@@ -107,6 +107,13 @@ fn daemons_are_looked_into() {
         info.starts_with("BuildKit: github.com/lamina-build/lamina v"),
         "{info}"
     );
+    let told = daemon.run(&["debug", "info", "--format", "json"]);
+    let told = told.ok().json();
+    let snapshotter = |field: &str| told["snapshotter"][field].as_str().unwrap_or_default();
+    assert!(!snapshotter("reason").is_empty(), "{told}");
+    let (name, reason) = (snapshotter("name"), snapshotter("reason"));
+    let line = format!("\nSnapshotter: {name} ({reason})\n");
+    assert!(info.contains(&line), "{info}");
     let workers = daemon
         .run(&["debug", "workers", "--format", "json"])
         .ok()
