@@ -12,10 +12,12 @@
 //! - finds the *implied parents*: directories that are in the layer only because something below them
 //!   changed.
 
+mod directory;
+mod finish;
+
 use std::collections::BTreeSet;
 use std::collections::HashMap;
 use std::collections::HashSet;
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
@@ -33,15 +35,16 @@ use lamina_types::RootedPath;
 use rayon::Scope;
 use rustix::io::Errno;
 
+use self::directory::Directory;
+use self::directory::Open;
+use self::directory::Pending;
+pub(crate) use self::finish::same_directory;
 use crate::SnapshotError;
 use crate::fdio;
 use crate::fdio::RawStat;
-use crate::metadata;
 use crate::store::census::Census;
 use crate::store::manifest::Manifest;
-use crate::tree::Entry;
 use crate::upper::Upper;
-use crate::upper::make_whiteout;
 use crate::xattrs::Target;
 
 /// Attributes that say nothing about the content; the kernel leaves them behind.
@@ -120,58 +123,6 @@ struct Tally {
     census: Census,
     implied: BTreeSet<RootedPath>,
     digests: HashMap<u64, Digest>,
-}
-
-/// A directory of the upper that is still to be sealed; opened late, since there may be very many.
-struct Pending {
-    parent: Arc<Directory>,
-    name: Vec<u8>,
-    path: RootedPath,
-}
-
-/// A directory of the upper.
-struct Open {
-    path: RootedPath,
-    dir: Arc<OwnedFd>,
-    /// The directory that the lower shows at the same path.
-    below: Option<Entry>,
-    /// The lower shows something else there, which the directory replaces.
-    replaced: bool,
-    /// An opaque mark here or above hides `below`.
-    cut_off: bool,
-}
-
-/// A directory that is being sealed.
-struct Directory {
-    open: Open,
-    /// As it was before anything was changed.
-    before: RawStat,
-    names: Vec<Vec<u8>>,
-    whiteouts: AtomicBool,
-    /// Runs of names that are not done yet.
-    left: AtomicUsize,
-}
-
-impl Pending {
-    fn open(self) -> Result<Open, SnapshotError> {
-        let above = &self.parent.open;
-        let dir = fdio::open_dir_readable(&above.dir, &self.name).at(&self.path)?;
-        let below = match &above.below {
-            Some(below) => below.find_child(&self.name)?,
-            None => None,
-        };
-        let (below, replaced) = match below {
-            Some(entry) if !entry.stat().is_dir() => (None, true),
-            below => (below, false),
-        };
-        Ok(Open {
-            path: self.path,
-            dir: Arc::new(dir),
-            below,
-            replaced,
-            cut_off: above.cut_off,
-        })
-    }
 }
 
 impl Sealer<'_> {
@@ -333,84 +284,6 @@ impl Sealer<'_> {
         }
         Ok(opaque)
     }
-
-    /// Seals the directory itself, once all names in it are.
-    fn finish(&self, directory: &Directory, tally: &mut Tally) -> Result<(), SnapshotError> {
-        let Directory { open, before, .. } = directory;
-        tally.census.count(&open.path, b"", before);
-        let mut whiteouts = directory.whiteouts.load(Ordering::Relaxed);
-        if let Some(below) = open.below.as_ref().filter(|_| open.cut_off) {
-            whiteouts |= self.hide_missing(directory, below, tally)?;
-        }
-        if self.is_implied(directory)? {
-            tally.implied.insert(open.path.clone());
-        }
-        tally.has_whiteouts |= whiteouts;
-        self.finish_on_disk(directory, whiteouts, tally)
-    }
-
-    /// Deletes what `below` shows and the upper does not have; says whether there was anything.
-    fn hide_missing(
-        &self,
-        directory: &Directory,
-        below: &Entry,
-        tally: &mut Tally,
-    ) -> Result<bool, SnapshotError> {
-        let Open { path, dir, .. } = &directory.open;
-        let names: HashSet<&Vec<u8>> = directory.names.iter().collect();
-        let mut any = false;
-        for name in below.read_dir_while(self.cancel)? {
-            self.cancel.check()?;
-            if !names.contains(&name) {
-                make_whiteout(dir, &name).at(path)?;
-                tally.census.count_whiteout(path, &name);
-                any = true;
-            }
-        }
-        Ok(any)
-    }
-
-    /// Says whether the directory is only passed through.
-    fn is_implied(&self, directory: &Directory) -> Result<bool, SnapshotError> {
-        let Open {
-            path,
-            dir,
-            below,
-            replaced,
-            cut_off,
-        } = &directory.open;
-        match (self.upper.said_implied(path), below) {
-            // A directory in the place of a file is a change of the layer's own.
-            (Some(said), _) => Ok(said && !replaced),
-            (None, Some(below)) if !cut_off && (!directory.names.is_empty() || path.is_root()) => {
-                let owners = self.upper.store().owners();
-                let (_, ours) = metadata::stat_of_opened(owners, &**dir).at(path)?;
-                Ok(same_directory(&ours, below.stat()))
-            }
-            (None, _) => Ok(false),
-        }
-    }
-
-    /// Leaves the mark of whiteouts and the time as it was.
-    fn finish_on_disk(
-        &self,
-        directory: &Directory,
-        whiteouts: bool,
-        tally: &mut Tally,
-    ) -> Result<(), SnapshotError> {
-        let Open { path, dir, .. } = &directory.open;
-        if whiteouts {
-            let origin = self.upper.store().namespace().origin();
-            let target = Target::opened(dir);
-            target.set(origin.as_bytes(), b"").at(path)?;
-        }
-        let after = fdio::stat_fd(dir).at(path)?;
-        if after.mtime_ns() != directory.before.mtime_ns() {
-            metadata::set_mtime(dir, directory.before.mtime_ns()).at(path)?;
-        }
-        self.count(&after, tally);
-        Ok(())
-    }
 }
 
 impl Tally {
@@ -422,9 +295,4 @@ impl Tally {
         self.implied.extend(other.implied);
         self.digests.extend(other.digests);
     }
-}
-
-/// Says whether two directories have equal metadata, times aside: those change with the content.
-pub(crate) fn same_directory(a: &lamina_types::Stat, b: &lamina_types::Stat) -> bool {
-    (a.mode, a.uid, a.gid) == (b.mode, b.uid, b.gid) && a.xattrs == b.xattrs
 }
