@@ -8,6 +8,7 @@
 //! archive can make us remember has a bound here (an image is input of strangers) and because what
 //! we write must not depend on a library's version.
 
+mod header;
 mod number;
 mod pax;
 mod reader;

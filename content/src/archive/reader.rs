@@ -7,13 +7,12 @@ use std::collections::BTreeMap;
 use std::io;
 use std::io::Read;
 
-use lamina_types::DeviceNumber;
-
 use super::BLOCK;
 use super::Entry;
 use super::EntryKind;
 use super::MAX_EXTENSION_BYTES;
 use super::XATTR_PREFIX;
+use super::header;
 use super::number;
 use super::pax;
 use super::sparse;
@@ -29,6 +28,8 @@ pub(crate) struct TarReader<R> {
     padding: u64,
     /// Data runs of the current file, if it has holes.
     pieces: Option<Vec<Piece>>,
+    /// Headers for all entries were met.
+    has_globals: bool,
 }
 
 /// What extension headers said about the next entry.
@@ -64,6 +65,15 @@ impl<R: Read> TarReader<R> {
             stored: 0,
             padding: 0,
             pieces: None,
+            has_globals: false,
+        }
+    }
+
+    /// Says whether the input begins as a tar does, whatever follows and whether it can be unpacked.
+    pub(crate) fn is_tar(&mut self) -> bool {
+        match self.next_entry() {
+            Ok(Some(_)) | Err(ContentError::BadEntry { .. }) => true,
+            Ok(None) | Err(_) => self.has_globals,
         }
     }
 
@@ -78,19 +88,38 @@ impl<R: Read> TarReader<R> {
             let Some(block) = self.read_header()? else {
                 return Ok(None);
             };
-            let size = size_of(&block)?;
+            let size = header::size_of(&block)?;
             match block[156] {
                 b'L' => extensions.long_path = Some(self.read_long_name(size)?),
                 b'K' => extensions.long_link = Some(self.read_long_name(size)?),
                 b'x' => extensions.add(pax::parse(&self.read_extension(size)?)?),
-                b'g' => drop(self.read_extension(size)?),
+                b'g' => {
+                    drop(self.read_extension(size)?);
+                    self.has_globals = true;
+                }
                 _ => return self.finish_entry(&block, size, extensions).map(Some),
             }
         }
     }
 
-    /// Reads the header block at a block boundary; `None` for the end mark or the end of input.
+    /// Reads the header block at a block boundary; `None` for the end mark, two blocks of zeros, or the
+    /// end of input, also behind a single one.
     fn read_header(&mut self) -> Result<Option<[u8; BLOCK]>, ContentError> {
+        let Some(block) = self.read_block()? else {
+            return Ok(None);
+        };
+        if !is_zero(&block) {
+            header::check_sum(&block)?;
+            return Ok(Some(block));
+        }
+        match self.read_block()? {
+            Some(next) if !is_zero(&next) => Err(ContentError::header("a lone block of zeros")),
+            _ => Ok(None),
+        }
+    }
+
+    /// Reads a block; `None` at the end of input.
+    fn read_block(&mut self) -> Result<Option<[u8; BLOCK]>, ContentError> {
         let mut block = [0; BLOCK];
         let mut filled = 0;
         while filled < BLOCK {
@@ -98,18 +127,12 @@ impl<R: Read> TarReader<R> {
                 .input
                 .read(&mut block[filled..])
                 .map_err(stream_error)?;
-            if count == 0 && filled == 0 {
-                return Ok(None);
+            match (count, filled) {
+                (0, 0) => return Ok(None),
+                (0, _) => return Err(stream_error(io::ErrorKind::UnexpectedEof.into())),
+                _ => filled += count,
             }
-            if count == 0 {
-                return Err(stream_error(io::ErrorKind::UnexpectedEof.into()));
-            }
-            filled += count;
         }
-        if block.iter().all(|byte| *byte == 0) {
-            return Ok(None);
-        }
-        check_sum(&block)?;
         Ok(Some(block))
     }
 
@@ -126,7 +149,7 @@ impl<R: Read> TarReader<R> {
     }
 
     fn read_long_name(&mut self, size: u64) -> Result<Vec<u8>, ContentError> {
-        Ok(until_nul(&self.read_extension(size)?).to_vec())
+        Ok(header::until_nul(&self.read_extension(size)?).to_vec())
     }
 
     fn finish_entry(
@@ -135,7 +158,7 @@ impl<R: Read> TarReader<R> {
         header_size: u64,
         extensions: Extensions,
     ) -> Result<Entry, ContentError> {
-        let mut entry = plain_entry(block)?;
+        let mut entry = header::entry(block)?;
         let stored = extensions.apply(&mut entry)?.unwrap_or(header_size);
         self.pieces = None;
         (self.stored, self.padding) = (0, 0);
@@ -281,7 +304,7 @@ impl Extensions {
         }
         for (key, field) in [(&b"uid"[..], &mut entry.uid), (b"gid", &mut entry.gid)] {
             if let Some(id) = self.number(key)? {
-                *field = id_of(id)?;
+                *field = header::id_of(id)?;
             }
         }
         if let Some(time) = self.record(b"mtime") {
@@ -296,107 +319,10 @@ impl Extensions {
     }
 }
 
-/// Reads the fields of a header block as they stand.
-fn plain_entry(block: &[u8; BLOCK]) -> Result<Entry, ContentError> {
-    let path = full_path(block);
-    let mtime = number::parse_field(&block[136..148])?;
-    Ok(Entry {
-        kind: kind_of(block[156], &path)?,
-        path,
-        mode: u32::try_from(number::parse_field(&block[100..108])? & 0o7777).unwrap_or(0),
-        uid: id_of(number::parse_field(&block[108..116])?)?,
-        gid: id_of(number::parse_field(&block[116..124])?)?,
-        mtime_ns: i128::from(mtime) * 1_000_000_000,
-        size: 0,
-        link: until_nul(&block[157..257]).to_vec(),
-        device: device_of(block)?,
-        xattrs: BTreeMap::new(),
-    })
-}
-
-fn full_path(block: &[u8; BLOCK]) -> Vec<u8> {
-    let name = until_nul(&block[..100]);
-    let is_ustar = &block[257..263] == b"ustar\0";
-    let is_star = is_ustar && &block[508..512] == b"tar\0";
-    let prefix = match (is_star, is_ustar) {
-        (true, _) => until_nul(&block[345..476]),
-        (_, true) => until_nul(&block[345..500]),
-        _ => b"",
-    };
-    if prefix.is_empty() {
-        return name.to_vec();
-    }
-    [prefix, b"/", name].concat()
-}
-
-fn kind_of(flag: u8, path: &[u8]) -> Result<EntryKind, ContentError> {
-    match flag {
-        0 if path.ends_with(b"/") => Ok(EntryKind::Directory),
-        0 | b'0' | b'7' | b'S' => Ok(EntryKind::File),
-        b'1' => Ok(EntryKind::HardLink),
-        b'2' => Ok(EntryKind::Symlink),
-        b'3' => Ok(EntryKind::CharDevice),
-        b'4' => Ok(EntryKind::BlockDevice),
-        b'5' => Ok(EntryKind::Directory),
-        b'6' => Ok(EntryKind::Fifo),
-        _ => Err(ContentError::entry(
-            path,
-            format!("unhandled tar header type {flag}"),
-        )),
-    }
-}
-
-fn id_of<T: TryInto<u32>>(number: T) -> Result<u32, ContentError> {
-    number
-        .try_into()
-        .ok()
-        .filter(|id| *id != u32::MAX)
-        .ok_or_else(|| ContentError::header("owner out of range"))
-}
-
-/// Only the formats with a magic word have device numbers; elsewhere there is other data.
-fn device_of(block: &[u8; BLOCK]) -> Result<DeviceNumber, ContentError> {
-    if !matches!(block[156], b'3' | b'4') || &block[257..262] != b"ustar" {
-        return Ok(DeviceNumber::default());
-    }
-    let part = |range: std::ops::Range<usize>| {
-        u32::try_from(number::parse_field(&block[range])?)
-            .map_err(|_| ContentError::header("device number out of range"))
-    };
-    Ok(DeviceNumber {
-        major: part(329..337)?,
-        minor: part(337..345)?,
-    })
-}
-
-fn size_of(block: &[u8; BLOCK]) -> Result<u64, ContentError> {
-    u64::try_from(number::parse_field(&block[124..136])?)
-        .map_err(|_| ContentError::header("negative size"))
-}
-
 fn padding_of(size: u64) -> u64 {
     size.wrapping_neg() % BLOCK as u64
 }
 
-fn until_nul(field: &[u8]) -> &[u8] {
-    let end = field.iter().position(|byte| *byte == 0);
-    &field[..end.unwrap_or(field.len())]
-}
-
-/// Compares the header's sum, which some old writers made from signed bytes.
-fn check_sum(block: &[u8; BLOCK]) -> Result<(), ContentError> {
-    let wanted = number::parse_field(&block[148..156])?;
-    let bytes = || {
-        let counted = |at: usize, byte: u8| if (148..156).contains(&at) { b' ' } else { byte };
-        block
-            .iter()
-            .enumerate()
-            .map(move |(at, byte)| counted(at, *byte))
-    };
-    let unsigned: i64 = bytes().map(i64::from).sum();
-    let signed: i64 = bytes().map(|byte| i64::from(byte.cast_signed())).sum();
-    if wanted == unsigned || wanted == signed {
-        return Ok(());
-    }
-    Err(ContentError::header("checksum does not match"))
+fn is_zero(block: &[u8; BLOCK]) -> bool {
+    block.iter().all(|byte| *byte == 0)
 }

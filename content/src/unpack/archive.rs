@@ -122,7 +122,7 @@ fn outside(name: &[u8]) -> Option<&'static str> {
 }
 
 /// Says whether `source` is a tar (plain or compressed) that [`unpack_archive`] would unpack: whether
-/// its first header can be read. Leaves the position anywhere.
+/// its first header can be read, even if it is of a kind that cannot be unpacked. Leaves the position anywhere.
 ///
 /// # Errors
 /// If `source` cannot be read from its start.
@@ -131,5 +131,5 @@ pub fn is_archive(source: &mut File) -> Result<bool, ContentError> {
     let Ok(stream) = decoder(BufReader::new(source)) else {
         return Ok(false);
     };
-    Ok(matches!(TarReader::new(stream).next_entry(), Ok(Some(_))))
+    Ok(TarReader::new(stream).is_tar())
 }

@@ -85,6 +85,60 @@ fn other_files_are_left_alone() {
     }
 }
 
+/// Changes the header at `at` of a tar and mends its checksum.
+fn change_header(tar: &mut [u8], at: usize, change: impl FnOnce(&mut [u8])) {
+    let header = &mut tar[at..at + 512];
+    change(header);
+    header[148..156].fill(b' ');
+    let sum: u32 = header.iter().map(|byte| u32::from(*byte)).sum();
+    header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+}
+
+/// As Go's reader has it.
+#[test]
+fn the_first_header_tells_an_archive() {
+    let mut labelled = tar_of(&["f:a=1"]);
+    change_header(&mut labelled, 0, |header| header[156] = b'V');
+    let error = add(&labelled, None).expect_err("no file of that kind");
+    let words = "archive entry \"a\": unhandled tar header type 86";
+    assert_eq!(error.to_string(), words);
+    let mut global = tar_of(&["f:pax_global_header=10 a=words\n"]);
+    change_header(&mut global, 0, |header| header[156] = b'g');
+    let lines = add(&global, None).expect("no error").expect("an archive");
+    assert_eq!(shortened(lines), ["/o"]);
+}
+
+#[test]
+fn a_lone_block_of_zeros_is_no_end() {
+    let (first, second) = (tar_of(&["f:a=1"]), tar_of(&["f:b=2"]));
+    let one_zero = [&first[..1024 + 512], &second].concat();
+    let error = add(&one_zero, None).expect_err("damaged");
+    assert_eq!(
+        error.to_string(),
+        "invalid tar header: a lone block of zeros"
+    );
+    let lines = add(&first[..1024 + 512], None).expect("no error");
+    assert_eq!(shortened(lines.expect("an archive")), ["/o", "/o/a 1"]);
+}
+
+/// Some writers put ustar's prefix behind GNU's magic words.
+#[test]
+fn a_prefix_in_the_place_of_times_counts() {
+    for (field, path) in [
+        (&b"dir"[..], "/o/dir/a 1"),
+        (b"0777", "/o/a 1"),
+        (b"", "/o/a 1"),
+    ] {
+        let mut tar = tar_of(&["f:a=1"]);
+        change_header(&mut tar, 0, |header| {
+            header[257..265].copy_from_slice(b"ustar  \0");
+            header[345..345 + field.len()].copy_from_slice(field);
+        });
+        let lines = add(&tar, None).expect("no error").expect("an archive");
+        assert_eq!(shortened(lines).last().map(String::as_str), Some(path));
+    }
+}
+
 #[test]
 fn owners_are_overridden_except_for_missing_parents() {
     if !is_root("owners_are_overridden_except_for_missing_parents") {
