@@ -5,6 +5,7 @@ use lamina_snapshotter::Tree;
 use lamina_snapshotter::users;
 use lamina_snapshotter::users::Entries;
 use lamina_snapshotter::users::GroupEntry;
+use lamina_snapshotter::users::Numbers;
 use lamina_snapshotter::users::PasswdEntry;
 
 use crate::ExecError;
@@ -57,11 +58,11 @@ pub(crate) fn home(tree: &Tree, uid: u32) -> String {
 }
 
 fn passwd(tree: &Tree) -> Result<impl Iterator<Item = Read<PasswdEntry>>, SnapshotError> {
-    or_empty(users::passwd(tree))
+    or_empty(users::passwd(tree, Numbers::Strict))
 }
 
 fn groups(tree: &Tree) -> Result<impl Iterator<Item = Read<GroupEntry>>, SnapshotError> {
-    or_empty(users::groups(tree))
+    or_empty(users::groups(tree, Numbers::Strict))
 }
 
 fn or_empty<T>(

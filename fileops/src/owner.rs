@@ -4,6 +4,7 @@ use lamina_snapshotter::SnapshotError;
 use lamina_snapshotter::Tree;
 use lamina_snapshotter::users;
 use lamina_snapshotter::users::Entries;
+use lamina_snapshotter::users::Numbers;
 
 use crate::FileOpError;
 use crate::action::Owner;
@@ -12,7 +13,7 @@ use crate::action::UserRef;
 /// Returns the numbers that `owner` stands for; `None` if there is none.
 ///
 /// A user also gives the group: by name the one in `/etc/passwd`, by number the same number. A name
-/// that is not found, or a tree without the file, is 0.
+/// that is not found, or a tree without the file, is 0; odd numbers are read as [`Numbers::Loose`] says.
 pub(crate) fn resolve(owner: Option<&Owner>) -> Result<Option<(u32, u32)>, FileOpError> {
     let Some(owner) = owner else {
         return Ok(None);
@@ -31,12 +32,16 @@ pub(crate) fn resolve(owner: Option<&Owner>) -> Result<Option<(u32, u32)>, FileO
 }
 
 fn user(tree: &Tree, name: &str) -> Result<Option<(u32, u32)>, FileOpError> {
-    let found = find(users::passwd(tree), |user| user.name == name)?;
+    let found = find(users::passwd(tree, Numbers::Loose), |user| {
+        user.name == name
+    })?;
     Ok(found.map(|user| (user.uid, user.gid)))
 }
 
 fn group(tree: &Tree, name: &str) -> Result<Option<u32>, FileOpError> {
-    let found = find(users::groups(tree), |group| group.name == name)?;
+    let found = find(users::groups(tree, Numbers::Loose), |group| {
+        group.name == name
+    })?;
     Ok(found.map(|group| group.gid))
 }
 

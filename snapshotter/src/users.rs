@@ -1,14 +1,15 @@
 //! Looks users up in `/etc/passwd` and `/etc/group` of a tree.
 //!
-//! Confined to the tree, regular files only, 10 MiB at most (row FIL-05). A line that does not parse
-//! is skipped, as the C library does. The files are read line by line, so what is looked for costs
-//! the memory of one line.
+//! Confined to the tree, regular files only, 10 MiB at most (row FIL-05). What becomes of lines with odd
+//! numbers is for [`Numbers`] to say. The files are read line by line, so what is looked for costs the
+//! memory of one line.
 
 use std::fs::File;
 use std::io::BufRead as _;
 use std::io::BufReader;
 use std::io::Read as _;
 use std::io::Take;
+use std::num::IntErrorKind;
 
 use lamina_types::IoContext;
 use lamina_types::RootedPath;
@@ -22,6 +23,17 @@ const MAX_BYTES: u64 = 10 << 20;
 
 /// The longest line: a group of some ten thousand members.
 const MAX_LINE_BYTES: u64 = 1 << 20;
+
+/// What is made of fields that should be numbers of users and groups.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Numbers {
+    /// A line in which one is missing or none is skipped, as the C library does: for processes, which
+    /// must not become somebody else.
+    Strict,
+    /// One that is missing or none is 0, and any other counts by its lowest 32 bits, as for the owners
+    /// of files under BuildKit; all of those set mean that the owner stays.
+    Loose,
+}
 
 /// One line of `/etc/passwd`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,16 +59,16 @@ pub struct GroupEntry {
 /// # Errors
 /// If it is not a regular file, is too large, or cannot be opened. An entry is an error if reading
 /// fails, or a line is longer than anybody needs; it is the last one then.
-pub fn passwd(tree: &Tree) -> Result<Entries<PasswdEntry>, SnapshotError> {
-    Entries::open(tree, "/etc/passwd", parse_passwd)
+pub fn passwd(tree: &Tree, numbers: Numbers) -> Result<Entries<PasswdEntry>, SnapshotError> {
+    Entries::open(tree, "/etc/passwd", numbers, parse_passwd)
 }
 
 /// Reads `/etc/group`; empty if there is none.
 ///
 /// # Errors
 /// As [`passwd`].
-pub fn groups(tree: &Tree) -> Result<Entries<GroupEntry>, SnapshotError> {
-    Entries::open(tree, "/etc/group", parse_group)
+pub fn groups(tree: &Tree, numbers: Numbers) -> Result<Entries<GroupEntry>, SnapshotError> {
+    Entries::open(tree, "/etc/group", numbers, parse_group)
 }
 
 /// Returns the first of `entries` that `is_it`.
@@ -77,12 +89,18 @@ pub struct Entries<T> {
     path: RootedPath,
     /// `None` at the end.
     file: Option<BufReader<Take<File>>>,
-    parse: fn(&str) -> Option<T>,
+    numbers: Numbers,
+    parse: fn(&str, Numbers) -> Option<T>,
     line: Vec<u8>,
 }
 
 impl<T> Entries<T> {
-    fn open(tree: &Tree, path: &str, parse: fn(&str) -> Option<T>) -> Result<Self, SnapshotError> {
+    fn open(
+        tree: &Tree,
+        path: &str,
+        numbers: Numbers,
+        parse: fn(&str, Numbers) -> Option<T>,
+    ) -> Result<Self, SnapshotError> {
         let path = RootedPath::new(path);
         let file = match tree.lookup(&path, Follow::Last) {
             Err(error) if error.is_not_found() => None,
@@ -96,6 +114,7 @@ impl<T> Entries<T> {
         Ok(Self {
             path,
             file: file.map(|file| BufReader::new(file.take(limit))),
+            numbers,
             parse,
             line: Vec::new(),
         })
@@ -131,11 +150,11 @@ impl<T> Iterator for Entries<T> {
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
-            let parse = self.parse;
+            let (parse, numbers) = (self.parse, self.numbers);
             match self.next_line()? {
                 Err(error) => return Some(Err(error)),
                 Ok(line) => {
-                    if let Some(entry) = parse(&String::from_utf8_lossy(line)) {
+                    if let Some(entry) = parse(&String::from_utf8_lossy(line), numbers) {
                         return Some(Ok(entry));
                     }
                 }
@@ -144,22 +163,22 @@ impl<T> Iterator for Entries<T> {
     }
 }
 
-fn parse_passwd(line: &str) -> Option<PasswdEntry> {
+fn parse_passwd(line: &str, numbers: Numbers) -> Option<PasswdEntry> {
     let fields = fields(line)?;
     Some(PasswdEntry {
         name: (*fields.first()?).to_owned(),
-        uid: fields.get(2)?.parse().ok()?,
-        gid: fields.get(3)?.parse().ok()?,
+        uid: numbers.parse(fields.get(2))?,
+        gid: numbers.parse(fields.get(3))?,
         home: fields.get(5).copied().unwrap_or_default().to_owned(),
     })
 }
 
-fn parse_group(line: &str) -> Option<GroupEntry> {
+fn parse_group(line: &str, numbers: Numbers) -> Option<GroupEntry> {
     let fields = fields(line)?;
     let members = fields.get(3).copied().unwrap_or_default().split(',');
     Some(GroupEntry {
         name: (*fields.first()?).to_owned(),
-        gid: fields.get(2)?.parse().ok()?,
+        gid: numbers.parse(fields.get(2))?,
         members: members
             .map(str::trim)
             .filter(|member| !member.is_empty())
@@ -168,11 +187,33 @@ fn parse_group(line: &str) -> Option<GroupEntry> {
     })
 }
 
-/// Splits a line; `None` for comments and blank lines.
+impl Numbers {
+    /// Reads a field; `None` if its line is to be skipped.
+    fn parse(self, field: Option<&&str>) -> Option<u32> {
+        match self {
+            Self::Strict => field?.parse().ok(),
+            Self::Loose => Some(field.map_or(0, |field| lowest_bits(field))),
+        }
+    }
+}
+
+/// Returns the lowest 32 bits of a number, 0 of what is none. Beyond 64 bits only the sign counts.
+fn lowest_bits(text: &str) -> u32 {
+    let number = text
+        .parse::<i64>()
+        .unwrap_or_else(|error| match error.kind() {
+            IntErrorKind::PosOverflow => i64::MAX,
+            IntErrorKind::NegOverflow => i64::MIN,
+            _ => 0,
+        });
+    u32::try_from(number & i64::from(u32::MAX)).unwrap_or_default()
+}
+
+/// Splits a line; `None` for comments and blank lines. Blanks count but around the whole line.
 fn fields(line: &str) -> Option<Vec<&str>> {
     let line = line.trim();
     let used = !line.is_empty() && !line.starts_with('#');
-    used.then(|| line.split(':').map(str::trim).collect())
+    used.then(|| line.split(':').collect())
 }
 
 #[cfg(test)]
@@ -197,9 +238,32 @@ mod tests {
             ("", None),
             ("d:x:one:1", None),
             ("e:x:-1:1", None),
+            ("f:x: 1:1", None),
             ("+::::", None),
         ] {
-            assert_eq!(parse_passwd(line), expected, "{line:?}");
+            assert_eq!(parse_passwd(line, Numbers::Strict), expected, "{line:?}");
+        }
+    }
+
+    #[test]
+    fn odd_numbers() {
+        for (line, expected) in [
+            ("a:x:1:2", (1, 2)),
+            ("a:x:041:+5", (41, 5)),
+            ("a:x:0x2a:7", (0, 7)),
+            ("a:x:3", (3, 0)),
+            ("a", (0, 0)),
+            ("a:x:::", (0, 0)),
+            ("a:x: 1:2 ", (0, 2)),
+            ("a:x:-1:-42", (u32::MAX, 4_294_967_254)),
+            ("a:x:4294967296:99999999999", (0, 1_215_752_191)),
+            (
+                "a:x:99999999999999999999:-99999999999999999999",
+                (u32::MAX, 0),
+            ),
+        ] {
+            let entry = parse_passwd(line, Numbers::Loose).expect(line);
+            assert_eq!((entry.uid, entry.gid), expected, "{line:?}");
         }
     }
 
@@ -218,7 +282,7 @@ mod tests {
             ("a:x:5", group("a", 5, &[])),
             ("b:x", None),
         ] {
-            assert_eq!(parse_group(line), expected, "{line:?}");
+            assert_eq!(parse_group(line, Numbers::Strict), expected, "{line:?}");
         }
     }
 }

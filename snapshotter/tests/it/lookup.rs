@@ -6,6 +6,7 @@ use lamina_snapshotter::Follow;
 use lamina_snapshotter::LayerStack;
 use lamina_snapshotter::SnapshotError;
 use lamina_snapshotter::users;
+use lamina_snapshotter::users::Numbers;
 use lamina_types::FileKind;
 use lamina_types::Stat;
 use rustix::io::Errno;
@@ -180,15 +181,20 @@ fn only_regular_files_are_opened() {
 fn users_are_read_from_the_tree_only() {
     let fixture = Fixture::new();
     let tree = stack(&fixture).tree();
-    let names: Vec<_> = users::passwd(&tree)
+    let names: Vec<_> = users::passwd(&tree, Numbers::Strict)
         .unwrap()
         .map(|user| user.unwrap().name)
         .collect();
     assert_eq!(names, ["root", "joe"]);
-    let first = users::groups(&tree).unwrap().next();
+    let first = users::groups(&tree, Numbers::Strict).unwrap().next();
     assert_eq!(first.unwrap().unwrap().members, ["joe"]);
     let nothing = LayerStack::empty().tree();
-    assert!(users::passwd(&nothing).unwrap().next().is_none());
+    assert!(
+        users::passwd(&nothing, Numbers::Strict)
+            .unwrap()
+            .next()
+            .is_none()
+    );
     let hostile = fixture.stack(&LayerStack::empty(), |root| {
         let etc = root.make_dir(b"etc", 0o755)?;
         etc.symlink(b"passwd", b"../../../../etc/hostname")?;
@@ -196,14 +202,19 @@ fn users_are_read_from_the_tree_only() {
         huge.set_len(11 << 20).unwrap();
         Ok(())
     });
-    assert!(users::passwd(&hostile.tree()).unwrap().next().is_none());
-    let failed = users::groups(&hostile.tree()).unwrap_err();
+    assert!(
+        users::passwd(&hostile.tree(), Numbers::Strict)
+            .unwrap()
+            .next()
+            .is_none()
+    );
+    let failed = users::groups(&hostile.tree(), Numbers::Strict).unwrap_err();
     assert_eq!(failed.to_string(), "/etc/group: larger than 10485760 bytes");
     let endless = fixture.stack(&LayerStack::empty(), |root| {
         let etc = root.make_dir(b"etc", 0o755)?;
         etc.make_node(b"passwd", &Stat::new(FileKind::Fifo, 0o644))
     });
-    let failed = users::passwd(&endless.tree()).unwrap_err();
+    let failed = users::passwd(&endless.tree(), Numbers::Strict).unwrap_err();
     assert!(
         matches!(failed, SnapshotError::NotRegular { .. }),
         "{failed}"
@@ -226,12 +237,12 @@ fn users_are_read_line_by_line() {
         group.write_all(text.as_bytes()).unwrap();
         Ok(())
     });
-    let names: Vec<_> = users::passwd(&lines.tree())
+    let names: Vec<_> = users::passwd(&lines.tree(), Numbers::Strict)
         .unwrap()
         .map(|user| user.unwrap().name)
         .collect();
     assert_eq!(names, ["first", "\u{fffd}", "last"]);
-    let mut groups = users::groups(&lines.tree()).unwrap();
+    let mut groups = users::groups(&lines.tree(), Numbers::Strict).unwrap();
     assert_eq!(groups.next().unwrap().unwrap().members.len(), 100_000);
     let failed = groups.next().unwrap().unwrap_err();
     assert_eq!(
