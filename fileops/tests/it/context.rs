@@ -4,22 +4,18 @@
 //! That nothing is read is proven by foul play: other data is written into all files of the context, and
 //! whoever read one of them would see it.
 
-use std::collections::HashSet;
-use std::fs::File;
 use std::io::Write;
 use std::ops::Range;
-use std::os::fd::AsRawFd;
-use std::os::unix::fs::FileExt;
 
 use lamina_fileops::Action;
 use lamina_fileops::CopyAction;
 use lamina_fileops::apply;
-use lamina_snapshotter::Entry;
 use lamina_snapshotter::FileDigester;
 use lamina_snapshotter::LayerStack;
 use lamina_snapshotter::MetadataChange;
 use lamina_snapshotter::Selection;
 use lamina_snapshotter::WriteDir;
+use lamina_testkit::layers;
 use lamina_types::CancelToken;
 use lamina_types::Digest;
 
@@ -86,33 +82,6 @@ fn copied(machine: &Machine, context: &LayerStack) -> LayerStack {
     machine.seal(layer)
 }
 
-/// Calls `visit` with every regular file.
-fn each_file(dir: &Entry, visit: &mut dyn FnMut(&Entry)) {
-    for name in dir.read_dir().expect("names") {
-        let child = dir.child(&name).expect("there");
-        match child.stat().is_dir() {
-            true => each_file(&child, visit),
-            false => visit(&child),
-        }
-    }
-}
-
-fn inodes(stack: &LayerStack) -> HashSet<u64> {
-    let mut inodes = HashSet::new();
-    each_file(&stack.tree().root().expect("root"), &mut |file| {
-        inodes.insert(file.origin().inode);
-    });
-    inodes
-}
-
-/// Writes other data into a file of a sealed layer.
-fn tamper(file: &Entry) {
-    let place = file.path_fd().expect("opens");
-    let place = format!("/proc/self/fd/{}", place.as_raw_fd());
-    let file = File::options().write(true).open(place).expect("opens");
-    file.write_all_at(b"#", 0).expect("written");
-}
-
 fn digest(stack: &LayerStack, path: &str) -> Digest {
     let digest = stack.digest(&Selection::of_path(path), &CancelToken::new());
     digest.expect("digested")
@@ -125,12 +94,15 @@ fn of_a_large_context_only_the_changed_file_is_new() {
     };
     let first = context(&machine, 0..DIRECTORIES, None);
     let second = context(&machine, 0..DIRECTORIES, Some(&first));
-    each_file(&second.tree().root().expect("root"), &mut tamper);
+    layers::each_file(&second, &mut layers::tamper);
     let app = copied(&machine, &second);
-    let (before, after) = (inodes(&first), inodes(&app));
+    let (before, after) = (layers::inodes(&first), layers::inodes(&app));
     assert_eq!(after.len(), DIRECTORIES * FILES_PER_DIRECTORY);
     assert_eq!(after.difference(&before).count(), 1);
-    assert!(after.is_subset(&inodes(&second)), "a file was copied");
+    assert!(
+        after.is_subset(&layers::inodes(&second)),
+        "a file was copied"
+    );
     // Of the directory with the changed file, made for the first time in another store.
     let fresh = context(&other, 500..501, None);
     let fresh = context(&other, 500..501, Some(&fresh));

@@ -5,14 +5,9 @@
 //! else is hashed is proven by foul play: other data is written into all files of the layer, and whoever
 //! read one of them would see it.
 
-use std::collections::HashSet;
-use std::fs;
-use std::os::fd::AsRawFd;
-use std::os::unix::fs::FileExt;
-
-use lamina_snapshotter::Entry;
 use lamina_snapshotter::LayerStack;
 use lamina_snapshotter::Selection;
+use lamina_testkit::layers;
 use lamina_types::CancelToken;
 use lamina_types::Digest;
 
@@ -46,33 +41,6 @@ fn files(changed_data: &'static str) -> Vec<Sent> {
     files
 }
 
-/// Calls `visit` with every regular file.
-fn each_file(dir: &Entry, visit: &mut dyn FnMut(&Entry)) {
-    for name in dir.read_dir().expect("readable") {
-        let child = dir.child(&name).expect("there");
-        match child.stat().is_dir() {
-            true => each_file(&child, visit),
-            false => visit(&child),
-        }
-    }
-}
-
-fn inodes(stack: &LayerStack) -> HashSet<u64> {
-    let mut inodes = HashSet::new();
-    each_file(&stack.tree().root().expect("readable"), &mut |file| {
-        inodes.insert(file.origin().inode);
-    });
-    inodes
-}
-
-/// Writes other data into a file of a sealed layer.
-fn tamper(file: &Entry) {
-    let place = file.path_fd().expect("opens");
-    let place = format!("/proc/self/fd/{}", place.as_raw_fd());
-    let file = fs::File::options().write(true).open(place).expect("opens");
-    file.write_all_at(b"#", 0).expect("written");
-}
-
 /// The key of a copy of one file.
 fn digest_of(stack: &LayerStack, path: &str) -> Digest {
     let digest = stack.digest(&Selection::of_path(path), &CancelToken::new());
@@ -92,10 +60,10 @@ fn of_a_large_context_only_the_changed_file_is_transferred_and_hashed() {
     offer(&script, &files("newer"));
     let second = engine.transfer(&context());
     assert_eq!(requested(&script), [CHANGED]);
-    let (before, after) = (inodes(&first), inodes(&second));
+    let (before, after) = (layers::inodes(&first), layers::inodes(&second));
     assert_eq!(after.len(), all);
     assert_eq!(after.difference(&before).count(), 1);
-    each_file(&second.tree().root().expect("readable"), &mut tamper);
+    layers::each_file(&second, &mut layers::tamper);
     let (other, script) = self::engine();
     offer(&script, &files("newer"));
     let fresh = other.transfer(&context());
