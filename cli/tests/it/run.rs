@@ -53,6 +53,12 @@ fn both(daemon: &Daemon, args: &[&str]) -> [Finished; 2] {
     [daemon.run(&args), daemon.run_without_daemon(&args)]
 }
 
+/// Asserts that a command told why it failed.
+#[track_caller]
+fn told(finished: &Finished, why: &str) {
+    assert!(finished.stderr.contains(why), "{}", finished.stderr);
+}
+
 /// Says what a command prints, which must end with `code`.
 #[track_caller]
 fn said(daemon: &Daemon, args: &[&str], code: i32) -> String {
@@ -82,13 +88,7 @@ fn the_image_says_what_is_run() {
     let missing = ["context", "--", "/no/such"];
     for finished in both(&daemon, &missing) {
         assert_eq!(finished.code, Some(1));
-        assert!(
-            finished
-                .stderr
-                .contains("/no/such: no such file or directory"),
-            "{}",
-            finished.stderr
-        );
+        told(&finished, "/no/such: no such file or directory");
     }
 }
 
@@ -139,20 +139,12 @@ fn mounts_and_networks_are_given() {
     let host = ["--network", "host", "context"];
     for finished in both(&daemon, &host) {
         assert_eq!(finished.code, Some(1));
-        assert!(
-            finished.stderr.contains("network.host is not allowed"),
-            "{}",
-            finished.stderr
-        );
+        told(&finished, "network.host is not allowed");
     }
     let granted = ["--allow", "network.host", "--network", "host", "context"];
     assert_eq!(said(&daemon, &granted, 0), "from the image\n");
     let wrong = daemon.run(&["run", "--mount", "type=disk,target=/x", "context"]);
-    assert!(
-        wrong.stderr.contains("the type is bind, cache"),
-        "{}",
-        wrong.stderr
-    );
+    told(&wrong, "the type is bind, cache");
 }
 
 #[test]
@@ -272,11 +264,7 @@ fn a_failing_step_gets_a_shell() {
         assert_eq!(before, after, "the terminal is as it was");
     }
     let finished = daemon.run(&["build", "--debug-shell", "failing"]);
-    assert!(
-        finished.stderr.contains("--debug-shell needs a terminal"),
-        "{}",
-        finished.stderr
-    );
+    told(&finished, "--debug-shell needs a terminal");
 }
 
 #[test]

@@ -44,6 +44,15 @@ pub(crate) fn given_away() -> Action {
     })
 }
 
+/// Gives everything in `layer` away, as a layer of its own.
+fn give_away(machine: &Machine, layer: ActiveLayer) -> ActiveLayer {
+    let source = machine.seal(layer).tree();
+    let layer = machine.on(&LayerStack::empty());
+    let copied = apply(&given_away(), &layer, Some(&source), &CancelToken::new());
+    copied.expect("copied");
+    layer
+}
+
 fn open(layer: &ActiveLayer, path: &str) -> File {
     let found = layer.tree().lookup(&RootedPath::new(path), Follow::Parents);
     let found = found.expect("copied");
@@ -82,15 +91,7 @@ fn large_files_keep_their_data_and_their_holes() {
         .set_len(33 * MIB)
         .expect("grows");
     drop(root);
-    let source = machine.seal(layer);
-    let layer = machine.on(&LayerStack::empty());
-    apply(
-        &given_away(),
-        &layer,
-        Some(&source.tree()),
-        &CancelToken::new(),
-    )
-    .expect("copied");
+    let layer = give_away(&machine, layer);
     for size in sizes {
         let file = open(&layer, &format!("/out/{size}"));
         let found = file.metadata().expect("described");
@@ -123,15 +124,7 @@ fn large_files_without_holes_are_the_same() {
     let file = root.create_file(b"large", 0o4755).expect("a file");
     file.write_all_at(&data, 0).expect("written");
     drop((file, root));
-    let source = machine.seal(layer);
-    let layer = machine.on(&LayerStack::empty());
-    apply(
-        &given_away(),
-        &layer,
-        Some(&source.tree()),
-        &CancelToken::new(),
-    )
-    .expect("copied");
+    let layer = give_away(&machine, layer);
     let file = open(&layer, "/out/large");
     assert_eq!(file.metadata().expect("described").len(), 35 * MIB);
     let mut read = vec![0; data.len()];

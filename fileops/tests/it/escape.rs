@@ -27,7 +27,7 @@ use lamina_types::CancelToken;
 use rustix::fs::CWD;
 use rustix::fs::RenameFlags;
 
-use crate::copies::archive;
+use crate::archives::archive;
 use crate::machine::Machine;
 
 /// How long operations and renames race.

@@ -1,5 +1,6 @@
 //! File operations: behaviour, and BuildKit's own results as the oracle.
 
+mod archives;
 mod backends;
 mod context;
 mod copier;

@@ -19,7 +19,14 @@ const WITH_ONE_ID: [&str; 7] = [
 ];
 
 /// Those that make no devices, or go without them.
-const WITH_ALL_IDS: [&str; 5] = ["copies::", "errors::", "goldens::", "owners::", "simple::"];
+const WITH_ALL_IDS: [&str; 6] = [
+    "archives::",
+    "copies::",
+    "errors::",
+    "goldens::",
+    "owners::",
+    "simple::",
+];
 
 fn run_again(ids: Ids, tests: &[&str]) {
     if namespace::inside().is_some() {
