@@ -20,6 +20,7 @@ use lamina_fileops::content_selections;
 use lamina_proto::pb;
 use lamina_snapshotter::ActiveLayer;
 use lamina_snapshotter::LayerStack;
+use lamina_snapshotter::Selection;
 use lamina_testkit::namespace;
 use lamina_testkit::namespace::Ids;
 use lamina_types::CancelToken;
@@ -134,8 +135,11 @@ impl<'a> FileRun<'a> {
 
     fn run(mut self) -> Outcome {
         self.check_inputs()?;
-        let mut outputs = HashMap::new();
+        let (needed, mut outputs) = (self.needed(), HashMap::new());
         for (index, action) in self.actions.iter().enumerate() {
+            if !needed.contains(&index) {
+                continue;
+            }
             let result = self.inputs.len() + index;
             let layer = self.primary(action)?;
             let converted = self.convert(action)?;
@@ -160,39 +164,63 @@ impl<'a> FileRun<'a> {
             .collect()
     }
 
-    /// Reads what copies read of inputs, as computing the cache key does before anything runs.
-    fn check_inputs(&self) -> Result<(), String> {
+    /// Reads what actions read of inputs, as computing the cache key does before anything runs.
+    fn check_inputs(&mut self) -> Result<(), String> {
         let written: HashSet<i64> = self.actions.iter().map(|action| action.input).collect();
         for action in self.actions {
-            let at = usize::try_from(action.secondary_input).ok();
-            let Some(stack) = at.and_then(|at| self.inputs.get(at)) else {
-                continue;
+            let owner = owner_of(action);
+            let named = |user: Option<&pb::UserOpt>| match user?.user.as_ref()? {
+                pb::user_opt::User::ByName(named) => Some(named.input),
+                pb::user_opt::User::ById(_) => None,
             };
-            let pb::file_action::Action::Copy(copy) = action.action.as_ref().ok_or("no action")?
-            else {
-                continue;
-            };
-            if written.contains(&action.secondary_input) {
+            let user = named(owner.and_then(|owner| owner.user.as_ref()));
+            let group = named(owner.and_then(|owner| owner.group.as_ref()));
+            let is_input = |at: i64| (0..self.inputs.len() as i64).contains(&at);
+            if [user, group].into_iter().flatten().any(|at| !is_input(at)) {
                 continue;
             }
-            let converted = copy_action(copy, None);
-            let selection = content_selections(&converted)
-                .source
-                .expect("copies have sources");
-            stack
-                .digest(&selection, &CancelToken::new())
-                .map_err(|error| format!("failed to compute cache key: {error}"))?;
+            let selections = content_selections(&self.convert(action)?);
+            for (at, selection) in [
+                (Some(action.secondary_input), selections.source),
+                (user, selections.user),
+                (group, selections.group),
+            ] {
+                if let (Some(at), Some(selection)) = (at, selection)
+                    && is_input(at)
+                    && !written.contains(&at)
+                {
+                    check(&self.inputs[at as usize], &selection)?;
+                }
+            }
         }
         Ok(())
     }
 
+    /// Says which actions lead to an output: no others are run.
+    fn needed(&self) -> HashSet<usize> {
+        let mut needed = HashSet::new();
+        let is_output = |at: &usize| self.actions[*at].output >= 0;
+        let mut left: Vec<usize> = (0..self.actions.len()).filter(is_output).collect();
+        while let Some(at) = left.pop() {
+            if needed.insert(at) {
+                let action = &self.actions[at];
+                let used = [action.input, action.secondary_input].into_iter();
+                left.extend(used.filter_map(|index| {
+                    usize::try_from(index).ok()?.checked_sub(self.inputs.len())
+                }));
+            }
+        }
+        needed
+    }
+
     fn primary(&mut self, action: &pb::FileAction) -> Result<ActiveLayer, String> {
-        let used = self
-            .actions
-            .iter()
-            .filter(|other| other.input == action.input || other.secondary_input == action.input);
+        let uses = |other: &pb::FileAction| {
+            let indices = [other.input, other.secondary_input].into_iter();
+            indices.filter(|index| *index == action.input).count()
+        };
+        let used: usize = self.actions.iter().map(uses).sum();
         let index = usize::try_from(action.input).ok();
-        if used.count() == 1
+        if used == 1
             && let Some(layer) = index.and_then(|index| self.active.remove(&index))
         {
             return Ok(layer);
@@ -270,6 +298,23 @@ impl<'a> FileRun<'a> {
                 tree: self.stack(named.input)?.tree(),
             }),
         })
+    }
+}
+
+/// Reads what is selected.
+fn check(stack: &LayerStack, selection: &Selection) -> Result<(), String> {
+    let digest = stack.digest(selection, &CancelToken::new()).map(drop);
+    digest.map_err(|error| format!("failed to compute cache key: {error}"))
+}
+
+fn owner_of(action: &pb::FileAction) -> Option<&pb::ChownOpt> {
+    use pb::file_action::Action as Wire;
+    match action.action.as_ref()? {
+        Wire::Copy(copy) => copy.owner.as_ref(),
+        Wire::Mkfile(mkfile) => mkfile.owner.as_ref(),
+        Wire::Mkdir(mkdir) => mkdir.owner.as_ref(),
+        Wire::Symlink(symlink) => symlink.owner.as_ref(),
+        Wire::Rm(_) => None,
     }
 }
 

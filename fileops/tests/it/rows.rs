@@ -51,7 +51,9 @@ impl Lister {
             "uid": stat.uid,
             "gid": stat.gid,
         });
-        if stat.kind != FileKind::Directory && stat.nlink > 1 {
+        // BuildKit's tar has no further names of symlinks.
+        let may_be_linked = !matches!(stat.kind, FileKind::Directory | FileKind::Symlink);
+        if may_be_linked && stat.nlink > 1 {
             let first = self
                 .first
                 .entry(entry.origin())
