@@ -25,6 +25,7 @@ use crate::ignore::IgnoreFile;
 use crate::located::Located;
 use crate::paths;
 
+mod download;
 mod remote;
 
 const IGNORE_FILE: &str = ".dockerignore";

@@ -4,6 +4,7 @@ use lamina_llb::BuildError;
 use lamina_llb::SourceExcerpt;
 use lamina_proto::pb;
 
+use crate::convert::EpochStageError;
 use crate::expand::ExpandError;
 use crate::git::GitRefError;
 use crate::instructions::InstructionError;
@@ -92,6 +93,8 @@ pub enum FrontendError {
     TriggerCount,
     #[error("invalid SOURCE_DATE_EPOCH: {value}")]
     Epoch { value: String },
+    #[error(transparent)]
+    EpochStage(#[from] EpochStageError),
     #[error("invalid signal: {signal}")]
     Signal { signal: String },
     #[error("VOLUME specified can not be an empty string")]

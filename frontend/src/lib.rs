@@ -38,6 +38,7 @@ mod subrequest;
 pub mod suggest;
 pub mod syntax;
 
+pub use convert::EpochStageError;
 pub use error::FrontendError;
 pub use error::MAX_DOCKERFILE_BYTES;
 pub use frontend::DOCKERFILE_VERSION;

@@ -1,26 +1,23 @@
 //! Build contexts that are no directory of the client: git, http, and frontend inputs.
 
-use lamina_proto::pb;
-
 use crate::client::Client;
 use crate::client::alone;
+use crate::client::download::HEADER_BYTES;
+use crate::client::download::copied;
+use crate::client::download::is_archive;
+use crate::client::download::unpacked;
 use crate::client::engine;
 use crate::error::Result;
 use crate::git::GitRef;
 use crate::graph::CopyOptions;
-use crate::graph::FileBuilder;
-use crate::graph::Graph;
-use crate::graph::Output;
 use crate::graph::Vertex;
 use crate::graph::git;
 use crate::graph::http;
+use crate::graph::is_url;
 use crate::instructions::parse_bool;
 
 /// What a downloaded context is called in its source.
 const DOWNLOAD: &str = "context";
-
-/// How much of a download is looked at to tell an archive from a Dockerfile.
-const HEADER_BYTES: u64 = 1024;
 
 impl Client {
     /// Finds out whether the context is remote, and if so, sets where it and the Dockerfile are.
@@ -31,7 +28,7 @@ impl Client {
             let context = alone(self.git_context(repository, &address));
             self.context = Some(context.clone());
             self.dockerfile = Some(context);
-        } else if address.starts_with("http://") || address.starts_with("https://") {
+        } else if is_url(&address) {
             self.download(&address).await?;
         } else {
             let inputs = self.bridge.inputs();
@@ -39,7 +36,11 @@ impl Client {
             self.context = inputs.get("context").cloned();
         }
         if let (Some(context), Some(dir)) = (&self.context, self.option("contextsubdir")) {
-            self.context = Some(directory_of(context, dir)?);
+            let options = CopyOptions {
+                user_path: true,
+                ..CopyOptions::default()
+            };
+            self.context = Some(copied(context, dir, options)?);
         }
         Ok(())
     }
@@ -73,7 +74,7 @@ impl Client {
             None => Vec::new(),
         };
         let context = if is_archive(&header) {
-            unpacked(&definition)?
+            unpacked(&definition, DOWNLOAD)?
         } else {
             DOWNLOAD.clone_into(&mut self.filename);
             definition
@@ -100,35 +101,4 @@ fn short_git(address: &str) -> Option<GitRef> {
     plain.clone_into(&mut git.remote);
     git.path = plain.split_once("github.com/")?.1.to_owned();
     Some(git)
-}
-
-fn is_archive(header: &[u8]) -> bool {
-    let starts: [&[u8]; 3] = [b"BZh", &[0x1f, 0x8b, 8], &[0xfd, b'7', b'z', b'X', b'Z', 0]];
-    starts.iter().any(|magic| header.starts_with(magic))
-        || header.get(257..262) == Some(&b"ustar"[..])
-}
-
-fn unpacked(definition: &pb::Definition) -> Result<pb::Definition> {
-    let options = CopyOptions {
-        unpack: true,
-        ..CopyOptions::default()
-    };
-    copied(definition, DOWNLOAD, options)
-}
-
-fn directory_of(context: &pb::Definition, dir: &str) -> Result<pb::Definition> {
-    let options = CopyOptions {
-        user_path: true,
-        ..CopyOptions::default()
-    };
-    copied(context, dir, options)
-}
-
-fn copied(from: &pb::Definition, path: &str, options: CopyOptions) -> Result<pb::Definition> {
-    let mut graph = Graph::default();
-    let tree = graph.import(from)?;
-    let mut file = FileBuilder::new(None);
-    file.copy(tree, path, "/", options);
-    let output = Output::of(graph.add(file.finish()));
-    Ok(graph.definition(Some(output), None))
 }

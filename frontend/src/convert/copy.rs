@@ -12,6 +12,7 @@ use crate::graph::CopyOptions;
 use crate::graph::FileBuilder;
 use crate::graph::Output;
 use crate::graph::Vertex;
+use crate::graph::is_url;
 use crate::graph::owner;
 use crate::ignore::IgnoreFile;
 use crate::instructions::Copy;
@@ -168,7 +169,6 @@ impl Converter<'_> {
     }
 
     fn note_used_paths(&mut self, id: StageId, job: &CopyJob<'_>) {
-        let is_url = |path: &str| path.starts_with("http://") || path.starts_with("https://");
         let paths = match job.from {
             Some(from) => self.stages.paths(from),
             None => &mut self.stages[id].context_paths,
@@ -239,7 +239,7 @@ fn check_checksum(copy: &Copy) -> std::result::Result<(), FrontendError> {
         return Err(FrontendError::ChecksumSources);
     };
     let is_git = matches!(crate::git::GitRef::parse(source), Ok(Some(_)));
-    if is_git || source.starts_with("http://") || source.starts_with("https://") {
+    if is_git || is_url(source) {
         return Ok(());
     }
     Err(FrontendError::ChecksumLocal)

@@ -13,6 +13,7 @@ use crate::graph::FileBuilder;
 use crate::graph::Output;
 use crate::graph::git;
 use crate::graph::http;
+use crate::graph::is_url;
 use crate::instructions::InlineFile;
 use crate::lint::Rule;
 use crate::paths;
@@ -28,7 +29,7 @@ impl Converter<'_> {
         if let Some(repository) = GitRef::parse(path)? {
             return self.add_git(repository, plan, file);
         }
-        if path.starts_with("http://") || path.starts_with("https://") {
+        if is_url(path) {
             return self.add_url(path, plan, file);
         }
         lint_ignored(path, plan);
@@ -153,7 +154,7 @@ fn has_wildcard(path: &str) -> bool {
 }
 
 /// Returns the name that the file gets: the last part of the URL's path.
-fn url_file_name(url: &str) -> String {
+pub(super) fn url_file_name(url: &str) -> String {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
     let path = rest.split(['?', '#']).next().unwrap_or_default();
     let path = path.split_once('/').map_or("", |(_, path)| path);
@@ -164,7 +165,10 @@ fn url_file_name(url: &str) -> String {
 }
 
 /// Checks the form of a digest: those of other kinds than sha256 have names that clients know.
-fn check_digest(text: &str) -> std::result::Result<(), FrontendError> {
+///
+/// # Errors
+/// If it is none.
+pub(super) fn check_digest(text: &str) -> std::result::Result<(), FrontendError> {
     if text.is_empty() {
         return Ok(());
     }

@@ -63,6 +63,7 @@ use crate::syntax;
 use crate::syntax::Dockerfile;
 use crate::syntax::SyntaxError;
 
+pub use self::epoch::EpochStageError;
 use self::outline::Declared;
 use self::stages::StageId;
 use self::stages::Stages;
@@ -138,7 +139,7 @@ async fn run_through<'a>(
     let (file, parts) = read(job.text, linter)?;
     let mut converter = Converter::new(job, linter, file.escape);
     converter.set_globals(&parts)?;
-    converter.set_epoch().await?;
+    converter.set_epoch(&parts.stages).await?;
     converter.add_stages(parts.stages)?;
     let target = converter.target()?;
     converter.link_stages()?;

@@ -2,6 +2,7 @@
 
 use lamina_content::ImageConfig;
 use lamina_llb::ResolveImageOptions;
+use lamina_proto::pb;
 use lamina_types::Platform;
 
 use crate::context::NamedContext;
@@ -14,9 +15,11 @@ use crate::error::Result;
 use crate::git::GitRef;
 use crate::graph::LocalSource;
 use crate::graph::Output;
+use crate::graph::Vertex;
 use crate::graph::git;
 use crate::graph::http;
 use crate::graph::image;
+use crate::graph::is_url;
 use crate::graph::local;
 use crate::graph::oci_layout;
 use crate::reference::ImageName;
@@ -61,13 +64,7 @@ impl Converter<'_> {
             }
             "local" => self.load_local(id, name, value).await,
             "input" => self.load_input(name, value),
-            "http" | "https" => self.load_url(context),
-            kind if kind == "git" || kind.starts_with("git@") => self.load_git(context),
-            kind => Err(FrontendError::ContextKind {
-                kind: kind.to_owned(),
-                name: name.clone(),
-            }
-            .into()),
+            _ => Ok((Some(Output::of(self.graph.add(remote(context)?))), None)),
         }
     }
 
@@ -153,14 +150,8 @@ impl Converter<'_> {
 
     fn load_input(&mut self, name: &str, input: &str) -> Result<Loaded> {
         let client = self.job.client;
-        let Some(definition) = client.bridge().inputs().get(input) else {
-            return Err(FrontendError::Input {
-                input: input.to_owned(),
-                name: name.to_owned(),
-            }
-            .into());
-        };
-        let tree = self.graph.import(definition)?;
+        let definition = self.input(name, input)?.clone();
+        let tree = self.graph.import(&definition)?;
         let config = match client.option(&format!("input-metadata:{input}")) {
             Some(text) => input_config(text)?,
             None => None,
@@ -168,24 +159,44 @@ impl Converter<'_> {
         Ok((tree, config))
     }
 
-    fn load_git(&mut self, context: &NamedContext) -> Result<Loaded> {
-        let Some(repository) = GitRef::parse(&context.value)? else {
-            return Err(FrontendError::GitContext {
-                value: context.value.clone(),
-            }
-            .into());
+    /// Returns the definition that the client gives as `input` for the context `name`.
+    ///
+    /// # Errors
+    /// If it gives none.
+    pub(super) fn input(&self, name: &str, input: &str) -> Result<&pb::Definition> {
+        let missing = || FrontendError::Input {
+            input: input.to_owned(),
+            name: name.to_owned(),
         };
-        let name = format!("[internal] load git source {}", context.value);
-        let vertex = git(&repository).named(name);
-        Ok((Some(Output::of(self.graph.add(vertex))), None))
+        let inputs = self.job.client.bridge().inputs();
+        Ok(inputs.get(input).ok_or_else(missing)?)
     }
+}
 
-    fn load_url(&mut self, context: &NamedContext) -> Result<Loaded> {
-        if GitRef::parse(&context.value)?.is_some() {
-            return self.load_git(context);
+/// Returns the source of a context from git or the web.
+///
+/// # Errors
+/// If the context is neither, or its address is malformed.
+pub(super) fn remote(context: &NamedContext) -> Result<Vertex> {
+    let (kind, _) = context.split()?;
+    let value = &context.value;
+    let is_web = is_url(value);
+    if !is_web && kind != "git" && !kind.starts_with("git@") {
+        let (kind, name) = (kind.to_owned(), context.name.clone());
+        return Err(FrontendError::ContextKind { kind, name }.into());
+    }
+    match GitRef::parse(value)? {
+        Some(repository) => {
+            let shown = format!("[internal] load git source {value}");
+            Ok(git(&repository).named(shown))
         }
-        let name = format!("[context {}] {}", context.name, context.value);
-        let vertex = http(&context.value, "context", "").named(name);
-        Ok((Some(Output::of(self.graph.add(vertex))), None))
+        None if is_web => {
+            let shown = format!("[context {}] {value}", context.name);
+            Ok(http(value, "context", "").named(shown))
+        }
+        None => Err(FrontendError::GitContext {
+            value: value.clone(),
+        }
+        .into()),
     }
 }

@@ -18,6 +18,7 @@ pub(crate) use source::LocalSource;
 pub(crate) use source::git;
 pub(crate) use source::http;
 pub(crate) use source::image;
+pub(crate) use source::is_url;
 pub(crate) use source::local;
 pub(crate) use source::oci_layout;
 

@@ -106,6 +106,11 @@ fn json_list(words: &[String]) -> String {
     }
 }
 
+/// Says whether `address` is one of the web.
+pub(crate) fn is_url(address: &str) -> bool {
+    address.starts_with("http://") || address.starts_with("https://")
+}
+
 /// Returns a file behind a URL.
 pub(crate) fn http(url: &str, filename: &str, checksum: &str) -> Vertex {
     let mut vertex = source(url.to_owned(), BTreeMap::new(), "source.http");
@@ -166,6 +171,14 @@ fn truth(value: bool) -> &'static str {
 }
 
 impl Vertex {
+    /// Returns the source that this is, if it is one.
+    pub(crate) fn source(&self) -> Option<&pb::SourceOp> {
+        match &self.op {
+            pb::op::Op::Source(source) => Some(source),
+            _ => None,
+        }
+    }
+
     /// Sets an attribute of a source.
     pub(crate) fn with_attr(mut self, key: &str, value: &str) -> Self {
         set(&mut self, key, value.to_owned());

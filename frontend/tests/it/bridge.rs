@@ -53,6 +53,12 @@ pub(crate) struct RecordingBridge {
     pub(crate) worker: WorkerInfo,
     /// The commit that every source of git has.
     pub(crate) commit: Option<Vec<u8>>,
+    /// When every file of the web was last modified.
+    pub(crate) modified: Option<i64>,
+    /// The files of every archive, by directory.
+    pub(crate) archive: BTreeMap<String, Vec<(Vec<u8>, Stat)>>,
+    /// The names of all look-ups of sources.
+    pub(crate) lookups: Mutex<Vec<String>>,
     /// Whether a rule is against all images.
     pub(crate) forbids_images: bool,
 }
@@ -93,7 +99,7 @@ impl RecordingBridge {
         bridge
     }
 
-    /// Adds a file of the client's.
+    /// Adds a file of the client's, or of the web, where `dir` is the URL and `path` its last part.
     pub(crate) fn add(&mut self, dir: &str, path: &str, data: &[u8]) {
         self.files
             .insert((dir.to_owned(), clean(path)), data.to_vec());
@@ -172,6 +178,16 @@ impl Bridge for RecordingBridge {
         &self,
         request: ResolveSourceRequest,
     ) -> Result<ResolvedSource, BuildError> {
+        self.lookups
+            .lock()
+            .expect("no test panics with it")
+            .push(request.log_name.clone());
+        if request.source.identifier.starts_with("http") {
+            return Ok(ResolvedSource {
+                http: Some((Digest::of(b""), "name".to_owned(), self.modified)),
+                ..ResolvedSource::default()
+            });
+        }
         let missing = || BuildError::new("no sources are looked up here");
         let commit = self.commit.clone().ok_or_else(missing)?;
         let objects = GitObjects {
@@ -223,11 +239,7 @@ impl Bridge for RecordingBridge {
         range: Option<(u64, u64)>,
     ) -> Result<Vec<u8>, BuildError> {
         let source = sources(reference.definition()).pop().expect("a source");
-        let dir = source
-            .identifier
-            .strip_prefix("local://")
-            .expect("a directory")
-            .to_owned();
+        let dir = source.identifier.trim_start_matches("local://").to_owned();
         let missing = || BuildError::new(format!("open {path}: no such file or directory"));
         let mut data = self
             .files
@@ -247,10 +259,11 @@ impl Bridge for RecordingBridge {
     async fn read_dir(
         &self,
         _reference: &Reference,
-        _path: &str,
+        path: &str,
         _include: Option<&str>,
     ) -> Result<Vec<(Vec<u8>, Stat)>, BuildError> {
-        Err(BuildError::new("nothing is listed here"))
+        let missing = || BuildError::new(format!("lstat {path}: no such file or directory"));
+        self.archive.get(path).cloned().ok_or_else(missing)
     }
 
     async fn stat_file(

@@ -6,6 +6,7 @@ mod answers;
 mod bridge;
 mod cases;
 mod definitions;
+mod epochs;
 mod figures;
 mod goldens;
 mod near_misses;
