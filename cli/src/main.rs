@@ -57,7 +57,7 @@ fn main() -> ExitCode {
     };
     init_log();
     match run(command) {
-        Ok(code) => code,
+        Ok(code) => report::ended(code),
         Err(error) => {
             report::error(&error);
             ExitCode::FAILURE

@@ -86,10 +86,15 @@ impl LintAnswer {
             (1, _) => "Check complete, 1 warning has been found!\n".to_owned(),
             (count, _) => format!("Check complete, {count} warnings have been found!\n"),
         };
+        let sources = self.sources.as_deref().unwrap_or_default();
+        let files: Vec<String> = sources.iter().map(Source::text).collect();
+        let files: Vec<Vec<&str>> = files.iter().map(|text| text.lines().collect()).collect();
         for warning in warnings {
             text.push_str(&warning.heading());
-            if let Some(excerpt) = self.excerpt(&warning.location, file) {
-                progress::excerpt(&mut text, &excerpt);
+            if let Some((index, source)) = self.source(&warning.location) {
+                let name = file.unwrap_or(&source.filename);
+                let ranges = warning.location.to_wire();
+                progress::marked_lines(&mut text, name, &files[index], &ranges);
             }
         }
         text
@@ -106,18 +111,30 @@ impl LintAnswer {
     }
 
     fn excerpt(&self, location: &Location, file: Option<&str>) -> Option<SourceExcerpt> {
-        let sources = self.sources.as_deref().unwrap_or_default();
-        let source = sources.get(usize::try_from(location.source).ok()?)?;
+        let (_, source) = self.source(location)?;
         let info = pb::SourceInfo {
             filename: file.unwrap_or(&source.filename).to_owned(),
-            data: STANDARD.decode(&source.data).unwrap_or_default(),
+            data: source.text().into_bytes(),
             ..pb::SourceInfo::default()
         };
-        let ranges = location.ranges.iter().map(|range| range.to_wire());
         Some(SourceExcerpt {
             info,
-            ranges: ranges.collect(),
+            ranges: location.to_wire(),
         })
+    }
+
+    /// Returns the file that a place is in, and its index.
+    fn source(&self, location: &Location) -> Option<(usize, &Source)> {
+        let index = usize::try_from(location.source).ok()?;
+        let sources = self.sources.as_deref().unwrap_or_default();
+        sources.get(index).map(|source| (index, source))
+    }
+}
+
+impl Source {
+    fn text(&self) -> String {
+        let data = STANDARD.decode(&self.data).unwrap_or_default();
+        String::from_utf8_lossy(&data).into_owned()
     }
 }
 
@@ -135,6 +152,10 @@ impl Location {
     fn first_line(&self) -> i32 {
         let lines = self.ranges.iter().map(|range| range.start.line);
         lines.min().unwrap_or_default()
+    }
+
+    fn to_wire(&self) -> Vec<pb::Range> {
+        self.ranges.iter().map(|range| range.to_wire()).collect()
     }
 }
 

@@ -24,7 +24,7 @@ use tokio::task::JoinHandle;
 
 pub(crate) use hold::Holder;
 pub(crate) use model::Steps;
-pub(crate) use report::excerpt;
+pub(crate) use report::marked_lines;
 pub(crate) use report::report_failure;
 pub(crate) use status::events;
 

@@ -3,6 +3,7 @@
 
 use lamina_llb::BuildError;
 use lamina_llb::SourceExcerpt;
+use lamina_proto::pb;
 
 use super::hint::hint;
 use super::model::Step;
@@ -63,41 +64,65 @@ fn step_log(text: &mut String, step: &Step) {
 }
 
 /// Adds the lines that the ranges name, marked, with some around them (row ERR-02).
-pub(crate) fn excerpt(text: &mut String, source: &SourceExcerpt) {
+fn excerpt(text: &mut String, source: &SourceExcerpt) {
     let file = String::from_utf8_lossy(&source.info.data);
     let lines: Vec<&str> = file.lines().collect();
-    let starts = source
-        .ranges
-        .iter()
-        .filter_map(|range| range.start.as_ref());
-    let ends = source.ranges.iter().filter_map(|range| range.end.as_ref());
-    let (Some(first), Some(last)) = (starts.map(|at| at.line).min(), ends.map(|at| at.line).max())
-    else {
+    marked_lines(text, &source.info.filename, &lines, &source.ranges);
+}
+
+/// Adds the lines of a file that the ranges name, marked, with some around them (row ERR-02).
+pub(crate) fn marked_lines(text: &mut String, name: &str, lines: &[&str], ranges: &[pb::Range]) {
+    let mut marks = Marks::of(ranges);
+    let Some((first, last)) = marks.ends() else {
         return;
     };
-    line(text, &format!("{}:{first}", source.info.filename));
+    line(text, &format!("{name}:{first}"));
     line(text, "--------------------");
     for number in first.saturating_sub(CONTEXT_LINES).max(1)..=last.saturating_add(CONTEXT_LINES) {
         let index = usize::try_from(number - 1).unwrap_or(usize::MAX);
         let Some(content) = lines.get(index) else {
             break;
         };
-        let mark = if is_marked(source, number) {
-            ">>>"
-        } else {
-            "   "
-        };
+        let mark = if marks.reach(number) { ">>>" } else { "   " };
         line(text, &format!("{number:>4} | {mark} {content}"));
     }
     line(text, "--------------------");
 }
 
-fn is_marked(source: &SourceExcerpt, line: i32) -> bool {
-    source.ranges.iter().any(|range| {
-        let start = range.start.as_ref().map_or(0, |at| at.line);
-        let end = range.end.as_ref().map_or(start, |at| at.line);
-        (start..=end).contains(&line)
-    })
+/// Says of one line after the other whether it is marked. An instruction may have as many ranges as
+/// lines, so they are gone through once.
+struct Marks {
+    /// First and last lines, the last ones in front.
+    open: Vec<(i32, i32)>,
+    /// The last line of those that began.
+    until: Option<i32>,
+}
+
+impl Marks {
+    fn of(ranges: &[pb::Range]) -> Self {
+        let ends = |range: &pb::Range| {
+            let first = range.start.as_ref()?.line;
+            Some((first, range.end.as_ref().map_or(first, |end| end.line)))
+        };
+        let mut open: Vec<_> = ranges.iter().filter_map(ends).collect();
+        open.sort_unstable_by(|a, b| b.cmp(a));
+        Self { open, until: None }
+    }
+
+    /// Returns the first and the last line of all; none if nothing is marked.
+    fn ends(&self) -> Option<(i32, i32)> {
+        let (first, _) = self.open.last()?;
+        let last = self.open.iter().map(|(_, last)| *last).max()?;
+        Some((*first, last))
+    }
+
+    /// Says whether line `number` is marked, which is not before that of the last call.
+    fn reach(&mut self, number: i32) -> bool {
+        while let Some((_, last)) = self.open.pop_if(|(first, _)| *first <= number) {
+            self.until = self.until.max(Some(last));
+        }
+        self.until.is_some_and(|last| last >= number)
+    }
 }
 
 fn line(text: &mut String, content: &str) {
@@ -107,8 +132,6 @@ fn line(text: &mut String, content: &str) {
 
 #[cfg(test)]
 mod tests {
-    use lamina_proto::pb;
-
     use super::*;
 
     #[test]
@@ -145,6 +168,33 @@ mod tests {
         let expected = "ERROR: failed to solve: secret token: not found\n\
                         hint: --secret id=token,src=FILE gives it\n";
         assert_eq!(report_failure(&error, &Steps::default()), expected);
+    }
+
+    #[test]
+    fn ranges_may_overlap_in_any_order() {
+        let position = |line| Some(pb::Position { line, character: 0 });
+        let range = |(start, end)| pb::Range {
+            start: position(start),
+            end: position(end),
+        };
+        let ranges = [(4, 4), (1, 2), (2, 2), (6, 3)].map(range);
+        let mut text = String::new();
+        marked_lines(
+            &mut text,
+            "f",
+            &["a", "b", "c", "d", "e", "f", "g"],
+            &ranges,
+        );
+        let marks = text
+            .lines()
+            .filter(|line| line.contains(" | "))
+            .map(|line| line.contains(">>>"));
+        let marks: Vec<bool> = marks.collect();
+        assert_eq!(
+            marks,
+            [true, true, false, true, false, false, false],
+            "{text}"
+        );
     }
 
     #[test]

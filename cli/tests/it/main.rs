@@ -3,6 +3,7 @@
 mod calls;
 mod harness;
 mod run;
+mod streams;
 
 use std::fs;
 use std::io::Read as _;
