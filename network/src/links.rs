@@ -1,7 +1,7 @@
 //! Network devices, their addresses, and the default route.
 
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::os::fd::AsRawFd;
 use std::os::fd::BorrowedFd;
 
@@ -12,6 +12,7 @@ use netlink_packet_core::NLM_F_EXCL;
 use netlink_packet_route::AddressFamily;
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::address::AddressAttribute;
+use netlink_packet_route::address::AddressHeaderFlags;
 use netlink_packet_route::address::AddressMessage;
 use netlink_packet_route::link::InfoData;
 use netlink_packet_route::link::InfoKind;
@@ -166,39 +167,41 @@ impl Links {
         Ok(answers.into_iter().filter_map(device).collect())
     }
 
-    /// Gives a device an address, and with it the network around it.
+    /// Gives a device an address, and with it the network around it. It can be used at once: nobody is
+    /// asked whether it is free.
     ///
     /// # Errors
     /// `AlreadyExists` if it has the address.
     pub(crate) fn add_address(
         &mut self,
         device: u32,
-        address: Ipv4Addr,
+        address: IpAddr,
         prefix: u8,
     ) -> io::Result<()> {
         let mut message = AddressMessage::default();
-        message.header.family = AddressFamily::Inet;
+        message.header.family = family(address);
+        message.header.flags = AddressHeaderFlags::Nodad;
         message.header.prefix_len = prefix;
         message.header.index = device;
         message.attributes = vec![
-            AddressAttribute::Local(address.into()),
-            AddressAttribute::Address(address.into()),
+            AddressAttribute::Local(address),
+            AddressAttribute::Address(address),
         ];
         self.create(RouteNetlinkMessage::NewAddress(message))
     }
 
     /// Sends everything without another way to `gateway`.
-    pub(crate) fn add_default_route(&mut self, gateway: Ipv4Addr) -> io::Result<()> {
+    pub(crate) fn add_default_route(&mut self, gateway: IpAddr) -> io::Result<()> {
         let mut route = RouteMessage::default();
         route.header = RouteHeader {
-            address_family: AddressFamily::Inet,
+            address_family: family(gateway),
             table: RouteHeader::RT_TABLE_MAIN,
             protocol: RouteProtocol::Boot,
             scope: RouteScope::Universe,
             kind: RouteType::Unicast,
             ..RouteHeader::default()
         };
-        route.attributes = vec![RouteAttribute::Gateway(RouteAddress::Inet(gateway))];
+        route.attributes = vec![RouteAttribute::Gateway(route_address(gateway))];
         self.create(RouteNetlinkMessage::NewRoute(route))
     }
 
@@ -216,6 +219,20 @@ impl Links {
 
 /// What the kernel says of a name that no device has.
 const NO_SUCH_DEVICE: i32 = rustix::io::Errno::NODEV.raw_os_error();
+
+fn family(address: IpAddr) -> AddressFamily {
+    match address {
+        IpAddr::V4(_) => AddressFamily::Inet,
+        IpAddr::V6(_) => AddressFamily::Inet6,
+    }
+}
+
+fn route_address(address: IpAddr) -> RouteAddress {
+    match address {
+        IpAddr::V4(address) => RouteAddress::Inet(address),
+        IpAddr::V6(address) => RouteAddress::Inet6(address),
+    }
+}
 
 fn set_up(link: &mut LinkMessage) {
     link.header.flags = LinkFlags::Up;

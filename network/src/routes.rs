@@ -7,6 +7,10 @@ use crate::Subnet;
 
 /// Of the namespace that the reading thread is in.
 const TABLE: &str = "/proc/thread-self/net/route";
+const IPV6_TABLE: &str = "/proc/thread-self/net/ipv6_route";
+
+/// `RTF_REJECT`: the route leads nowhere.
+const REJECTS: u32 = 0x200;
 
 /// One line of the kernel's table of IPv4 routes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,6 +41,28 @@ pub(crate) fn uplinks(routes: &[Route]) -> Vec<String> {
         }
     }
     devices
+}
+
+/// Returns the devices of default routes of IPv6 in this thread's namespace, each once; none on a kernel
+/// without IPv6.
+pub(crate) fn ipv6_uplinks() -> Vec<String> {
+    let table = std::fs::read_to_string(IPV6_TABLE).unwrap_or_default();
+    let mut devices: Vec<String> = table.lines().filter_map(ipv6_default).collect();
+    devices.sort();
+    devices.dedup();
+    devices
+}
+
+/// Reads `network bits source bits gateway metric refcount use flags device`, in hexadecimal, and returns
+/// the device if that is a default route.
+fn ipv6_default(line: &str) -> Option<String> {
+    let words: Vec<&str> = line.split_whitespace().collect();
+    let [network, bits, .., flags, device] = words.as_slice() else {
+        return None;
+    };
+    let flags = u32::from_str_radix(flags, 16).ok()?;
+    let all = *bits == "00" && network.bytes().all(|digit| digit == b'0');
+    (all && flags & REJECTS == 0).then(|| (*device).to_owned())
 }
 
 /// Returns the device, other than `own`, by which addresses of `subnet` are reached.
@@ -78,6 +104,30 @@ mod tests {
         eth0\t0000A8C0\t00000000\t0001\t0\t0\t0\t00FFFFFF\t0\t0\t0\n\
         vpn0\t00030A0A\t00000000\t0001\t0\t0\t0\t00FFFFFF\t0\t0\t0\n\
         rubbish\n";
+
+    #[test]
+    fn default_routes_of_ipv6_are_those_that_lead_somewhere() {
+        let none = "0".repeat(32);
+        let gateway = "fd000000000000000000000000000001";
+        for (line, expected) in [
+            (
+                format!("{none} 00 {none} 00 {gateway} 400 3 0 00000003     eth0"),
+                Some("eth0"),
+            ),
+            (
+                format!("{none} 00 {none} 00 {none} ffffffff 1 0 00200200       lo"),
+                None,
+            ),
+            (
+                format!("{gateway} 40 {none} 00 {none} 100 1 0 00000001     eth0"),
+                None,
+            ),
+            ("rubbish".to_owned(), None),
+            (String::new(), None),
+        ] {
+            assert_eq!(ipv6_default(&line).as_deref(), expected, "{line}");
+        }
+    }
 
     #[cfg(target_endian = "little")]
     #[test]

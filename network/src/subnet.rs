@@ -1,11 +1,24 @@
-//! IPv4 networks and the addresses in them.
+//! IPv4 networks, the addresses in them, and the IPv6 addresses that go with those.
 
 use std::fmt;
 use std::net::Ipv4Addr;
+use std::net::Ipv6Addr;
 use std::str::FromStr;
 
 /// Prefixes of fewer bits would be more than any private range; of more bits hold no steps.
 const PREFIXES: std::ops::RangeInclusive<u8> = 8..=29;
+
+/// The first 96 bits of the IPv6 addresses that go with IPv4 ones: a network that is never routed
+/// (`fd00::/8`), whose forty bits of choice spell "lamin".
+const IPV6: u128 = 0xfd6c_616d_696e << 80;
+
+/// Bits of an IPv6 address before the IPv4 address in it.
+const IPV6_BITS: u8 = 96;
+
+/// Returns the IPv6 address that goes with an IPv4 one: whoever has the one has the other.
+pub(crate) fn ipv6(address: Ipv4Addr) -> Ipv6Addr {
+    Ipv6Addr::from_bits(IPV6 | u128::from(address.to_bits()))
+}
 
 /// An IPv4 network of at least eight addresses, such as `10.10.0.0/16`.
 ///
@@ -83,6 +96,16 @@ impl Subnet {
         Ipv4Addr::from_bits(self.network)
     }
 
+    /// Number of bits of the IPv6 network that goes with it.
+    pub(crate) fn ipv6_prefix(self) -> u8 {
+        IPV6_BITS + self.prefix
+    }
+
+    /// The bits of the IPv6 network, set.
+    pub(crate) fn ipv6_mask(self) -> u128 {
+        u128::MAX << (128 - u32::from(self.ipv6_prefix()))
+    }
+
     /// The bits of the network, set.
     pub(crate) fn mask(self) -> u32 {
         u32::MAX << (32 - u32::from(self.prefix))
@@ -149,6 +172,15 @@ mod tests {
             };
             assert_eq!(shown, expected);
         }
+    }
+
+    #[test]
+    fn ipv6_addresses_hold_ipv4_ones() {
+        let subnet = Subnet::usual(0);
+        assert_eq!(ipv6(subnet.gateway()).to_string(), "fd6c:616d:696e::a0a:1");
+        assert_eq!(subnet.ipv6_prefix(), 112);
+        let mask = Ipv6Addr::from_bits(subnet.ipv6_mask());
+        assert_eq!(mask.to_string(), "ffff:ffff:ffff:ffff:ffff:ffff:ffff:0");
     }
 
     #[test]

@@ -15,7 +15,7 @@ use crate::NetworkError;
 use crate::NetworkOptions;
 use crate::Subnet;
 use crate::error::Doing;
-use crate::forwarding;
+use crate::forwarding::Forwarder;
 use crate::links::Device;
 use crate::links::Links;
 use crate::links::MAX_NAME_BYTES;
@@ -76,7 +76,7 @@ fn remove(
     remove_rules(name);
     let still = mark::forwarding_for_others(all, name);
     let unused = mark.devices.iter().filter(|one| !still.contains(one));
-    unused.for_each(|device| forwarding::turn_off(device));
+    unused.for_each(Forwarder::turn_off);
     if mark.made {
         return links.remove(name).doing(|| format!("remove {name}"));
     }

@@ -1,8 +1,8 @@
 //! What a bridge says of itself, for whoever finds it: its alias.
 //!
 //! ```text
-//! lamina made 10.10.0.0/16 eth0 wlan0
-//!        │    │            └ devices that forward for it and did not before
+//! lamina made 10.10.0.0/16 eth0 wlan0 6:eth0
+//!        │    │            └ devices that forward for it and did not before, IPv6 if it says so
 //!        │    └ its subnet
 //!        └ "made" by us, or "uses": the bridge was there before
 //! ```
@@ -11,6 +11,7 @@ use std::fmt;
 
 use super::claim::port_name;
 use crate::Subnet;
+use crate::forwarding::Forwarder;
 use crate::links::Device;
 
 const OWNER: &str = "lamina";
@@ -24,7 +25,7 @@ pub(super) struct Mark {
     pub(super) made: bool,
     pub(super) subnet: Subnet,
     /// Devices that are to forward nothing once the bridge is out of use.
-    pub(super) devices: Vec<String>,
+    pub(super) devices: Vec<Forwarder>,
 }
 
 impl Mark {
@@ -42,7 +43,7 @@ impl Mark {
         Some(Self {
             made,
             subnet: words.next()?.parse().ok()?,
-            devices: words.map(str::to_owned).collect(),
+            devices: words.flat_map(str::parse).collect(),
         })
     }
 
@@ -64,7 +65,7 @@ impl fmt::Display for Mark {
 }
 
 /// Returns the devices that forward for bridges in use, but for the bridge `except`.
-pub(super) fn forwarding_for_others(all: &[Device], except: &str) -> Vec<String> {
+pub(super) fn forwarding_for_others(all: &[Device], except: &str) -> Vec<Forwarder> {
     let others = all.iter().filter(|device| device.name != except);
     let marks = others.filter_map(Mark::read);
     let living = marks.filter(|mark| mark.is_living(all));
@@ -74,6 +75,7 @@ pub(super) fn forwarding_for_others(all: &[Device], except: &str) -> Vec<String>
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::forwarding::Family;
 
     fn bridge(name: &str, alias: &str) -> Device {
         Device {
@@ -88,7 +90,7 @@ mod tests {
     fn what_is_said_is_read_again_and_nothing_else_is() {
         for (alias, expected) in [
             ("lamina made 10.10.0.0/16", true),
-            ("lamina uses 10.10.0.0/16 eth0 wlan0", true),
+            ("lamina uses 10.10.0.0/16 eth0 wlan0 6:eth0", true),
             ("", false),
             ("somebody's", false),
             ("lamina", false),
@@ -115,6 +117,7 @@ mod tests {
             bridge("lamina0a0a0001", ""),
             bridge("lamina0a0b0001", ""),
         ];
-        assert_eq!(forwarding_for_others(&all, "own"), ["eth1"]);
+        let others = forwarding_for_others(&all, "own");
+        assert_eq!(others, [Forwarder::new(Family::Ipv4, "eth1")]);
     }
 }

@@ -12,10 +12,12 @@
 //! Steps reach the bridge and what is behind it, not each other: their ports are isolated.
 
 mod claim;
+mod ipv6;
 mod mark;
 
 use std::io;
 use std::io::ErrorKind;
+use std::net::IpAddr;
 use std::net::Ipv4Addr;
 use std::os::fd::AsFd;
 use std::os::fd::OwnedFd;
@@ -25,17 +27,21 @@ use crate::NetworkOptions;
 use crate::Subnet;
 use crate::error::Doing;
 use crate::forwarding;
+use crate::forwarding::Family;
+use crate::forwarding::Forwarder;
 use crate::links::Device;
 use crate::links::Links;
 use crate::links::STEP_INTERFACE;
 use crate::namespace;
 use crate::namespace::NewNamespace;
 use crate::nf;
+use crate::nf::Range;
 use crate::nf::Rules;
 use crate::nf::Table;
 use crate::pool::Wired;
 use crate::pool::Wiring;
 use crate::routes;
+use crate::subnet;
 use mark::Mark;
 
 /// A bridge that is up, in the namespace of this thread.
@@ -47,12 +53,14 @@ pub(crate) struct Bridge {
     /// Whether we made it, and not somebody else before us.
     ours: bool,
     is_marked: bool,
+    /// Whether steps have IPv6 addresses too.
+    ipv6: bool,
     /// The next number to try.
     next: u32,
-    /// `None` before it is up.
-    table: Option<Table>,
+    /// One for each family of addresses; none before it is up.
+    tables: Vec<Table>,
     /// Devices that forward and did not before anybody of us came.
-    only_for_us: Vec<String>,
+    only_for_us: Vec<Forwarder>,
     /// At the other end of the gateway's port.
     _anchor: OwnedFd,
 }
@@ -75,8 +83,9 @@ impl Bridge {
             index: 0,
             ours: false,
             is_marked: false,
+            ipv6: false,
             next: 0,
-            table: None,
+            tables: Vec::new(),
             only_for_us: Vec::new(),
             _anchor: anchor,
         };
@@ -97,11 +106,13 @@ impl Bridge {
         };
         self.index = claim::index(links, name)?;
         if self.ours {
-            forwarding::without_ipv6(name).doing(|| format!("keep {name} from IPv6"))?;
+            self.ipv6 = ipv6::prepare(name)?;
         }
-        match links.add_address(self.index, gateway, self.subnet.prefix()) {
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
-            given => given.doing(|| format!("give {name} the address {gateway}"))?,
+        for (address, prefix) in addresses(self.subnet, gateway, self.ipv6) {
+            match links.add_address(self.index, address, prefix) {
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+                given => given.doing(|| format!("give {name} the address {address}"))?,
+            }
         }
         let anchor = claim::index(links, &claim::port_name(gateway))?;
         let port = links.add_port(anchor, self.index);
@@ -116,22 +127,61 @@ impl Bridge {
     fn let_out(&mut self) -> Result<(), NetworkError> {
         let devices = claim::list(&mut self.links)?;
         let others = mark::forwarding_for_others(&devices, &self.name);
-        let routes = routes::read().doing(|| "read the routes")?;
-        let mut uplinks = routes::uplinks(&routes);
+        let mut uplinks = self.uplinks()?;
         // Those that forward for others of us alone do so for us.
-        uplinks.retain(|device| others.contains(device) || !forwarding::is_on(device));
+        uplinks.retain(|one| others.contains(one) || !one.is_on());
         self.only_for_us = uplinks;
         // Said first, so that it can be undone.
         self.say(&devices)?;
+        self.filter(Family::Ipv4)?;
+        if self.ipv6
+            && let Err(error) = self.filter(Family::Ipv6)
+        {
+            tracing::warn!(%error, "steps on {} have no IPv6", self.name);
+            self.ipv6 = false;
+            self.only_for_us.retain(|one| one.family != Family::Ipv6);
+            let kept = forwarding::without_ipv6(&self.name);
+            kept.doing(|| format!("keep {} from IPv6", self.name))?;
+        }
+        self.forward()
+    }
+
+    /// Returns the devices that lead out and have to forward for that.
+    fn uplinks(&self) -> Result<Vec<Forwarder>, NetworkError> {
+        let routes = routes::read().doing(|| "read the routes")?;
+        let ipv4 = routes::uplinks(&routes);
+        let mut all: Vec<Forwarder> = ipv4
+            .iter()
+            .map(|device| Forwarder::new(Family::Ipv4, device))
+            .collect();
+        if self.ipv6 {
+            all.extend(ipv6::uplinks());
+        }
+        Ok(all)
+    }
+
+    /// Puts the rules for one family of addresses in force.
+    fn filter(&mut self, family: Family) -> Result<(), NetworkError> {
         let table = Table::replace(&Rules {
             bridge: &self.name,
-            subnet: self.subnet,
+            range: Range::new(self.subnet, family),
             only_for_us: &self.only_for_us,
         });
-        self.table = Some(table.doing(|| format!("filter packets of {}", self.name))?);
-        for device in self.only_for_us.iter().chain([&self.name]) {
-            tracing::info!("{device} forwards packets for steps, and no others");
-            forwarding::turn_on(device).doing(|| format!("forward packets of {device}"))?;
+        let table = table.doing(|| format!("filter packets of {}", self.name))?;
+        self.tables.push(table);
+        Ok(())
+    }
+
+    /// Turns forwarding on, which the rules bound.
+    fn forward(&self) -> Result<(), NetworkError> {
+        let mut own = vec![Forwarder::new(Family::Ipv4, &self.name)];
+        if self.ipv6 {
+            own.extend(ipv6::bridge(&self.name));
+        }
+        for one in self.only_for_us.iter().chain(&own) {
+            tracing::info!("{one} forwards packets for steps, and no others");
+            one.turn_on()
+                .doing(|| format!("forward packets of {one}"))?;
         }
         Ok(())
     }
@@ -160,7 +210,7 @@ impl Bridge {
             |devices| mark::forwarding_for_others(&devices, &self.name),
         );
         let unused = self.only_for_us.iter().filter(|one| !others.contains(one));
-        unused.for_each(|device| forwarding::turn_off(device));
+        unused.for_each(Forwarder::turn_off);
     }
 
     /// Removes the bridge, or what is said on it, and then the gateway: who has that may make the
@@ -194,6 +244,22 @@ impl Bridge {
         }
         Err(NetworkError::Full(self.subnet))
     }
+
+    /// Gives a step its addresses and the way to everything else.
+    fn address(&self, step: &mut Links, address: Ipv4Addr) -> Result<(), NetworkError> {
+        let inside = claim::index(step, STEP_INTERFACE)?;
+        step.bring_up(inside)
+            .doing(|| "bring a step's interface up")?;
+        for (address, prefix) in addresses(self.subnet, address, self.ipv6) {
+            let given = step.add_address(inside, address, prefix);
+            given.doing(|| format!("give a step {address}"))?;
+        }
+        for (gateway, _) in addresses(self.subnet, self.subnet.gateway(), self.ipv6) {
+            let routed = step.add_default_route(gateway);
+            routed.doing(|| "give a step a route")?;
+        }
+        Ok(())
+    }
 }
 
 impl Wiring for Bridge {
@@ -208,19 +274,7 @@ impl Wiring for Bridge {
         self.links
             .isolate_port(outside)
             .doing(|| format!("isolate {}", wired.name))?;
-        let inside = claim::index(&mut namespace.links, STEP_INTERFACE)?;
-        namespace
-            .links
-            .bring_up(inside)
-            .doing(|| "bring a step's interface up")?;
-        namespace
-            .links
-            .add_address(inside, address, self.subnet.prefix())
-            .doing(|| format!("give a step {address}"))?;
-        namespace
-            .links
-            .add_default_route(self.subnet.gateway())
-            .doing(|| "give a step a route")?;
+        self.address(&mut namespace.links, address)?;
         Ok(wired)
     }
 
@@ -236,7 +290,8 @@ impl Wiring for Bridge {
     }
 
     fn describe(&self) -> String {
-        format!("a bridge, {} with {}", self.name, self.subnet)
+        let ipv6 = if self.ipv6 { " and IPv6" } else { "" };
+        format!("a bridge, {} with {}{ipv6}", self.name, self.subnet)
     }
 }
 
@@ -244,11 +299,18 @@ impl Drop for Bridge {
     fn drop(&mut self) {
         // Off before the rules that bound it.
         self.stop_forwarding();
-        let removed = self.table.take().map_or(Ok(()), Table::remove);
+        let removed = self.tables.drain(..).try_for_each(Table::remove);
         if let Err(error) = removed.and_then(|()| self.remove()) {
             tracing::warn!(%error, "the bridge {} is left to the next start", self.name);
         }
     }
+}
+
+/// Returns an address, the IPv6 address that goes with it if there is one, and the bits of the networks
+/// around them.
+fn addresses(subnet: Subnet, address: Ipv4Addr, ipv6: bool) -> impl Iterator<Item = (IpAddr, u8)> {
+    let other = ipv6.then(|| (subnet::ipv6(address).into(), subnet.ipv6_prefix()));
+    std::iter::once((address.into(), subnet.prefix())).chain(other)
 }
 
 /// A hardware address for an IPv4 address: the same whoever has it, so that no neighbour is wrong
@@ -261,7 +323,11 @@ fn mac(address: Ipv4Addr) -> [u8; 6] {
 
 /// Removes the rules of a bridge; there may be none.
 fn remove_rules(bridge: &str) {
-    if let Err(error) = nf::sweep(bridge) {
+    if let Err(error) = nf::sweep(bridge, Family::Ipv4) {
         tracing::warn!(%error, "the rules of {bridge} may still be in force");
+    }
+    if let Err(error) = nf::sweep(bridge, Family::Ipv6) {
+        // A kernel without IPv6 has none.
+        tracing::debug!(%error, "no rules of {bridge} for IPv6 were removed");
     }
 }

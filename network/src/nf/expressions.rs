@@ -2,8 +2,9 @@
 //!
 //! A comparison that fails ends the rule. Numbers are the kernel's (`linux/netfilter/nf_tables.h`).
 
+use super::Range;
 use super::attributes::Attribute;
-use crate::Subnet;
+use crate::forwarding::Family;
 
 const LIST_ELEMENT: u16 = 1;
 const NAME: u16 = 1;
@@ -35,8 +36,9 @@ const PAYLOAD_BASE: u16 = 2;
 const PAYLOAD_OFFSET: u16 = 3;
 const PAYLOAD_LENGTH: u16 = 4;
 const NETWORK_HEADER: u32 = 1;
-/// Of the source in the header of IPv4.
-const SOURCE_OFFSET: u32 = 12;
+/// Of the source in the header.
+const IPV4_SOURCE_OFFSET: u32 = 12;
+const IPV6_SOURCE_OFFSET: u32 = 8;
 
 const BITWISE_SOURCE: u16 = 1;
 const BITWISE_DESTINATION: u16 = 2;
@@ -53,24 +55,40 @@ const ANSWERS: u32 = 2 | 4;
 const IMMEDIATE_DESTINATION: u16 = 1;
 const IMMEDIATE_DATA: u16 = 2;
 
-/// Bytes of an address and of other numbers.
+/// Bytes of an IPv4 address and of other numbers.
 const WORD: u32 = 4;
+
+/// Bytes of an IPv6 address.
+const IPV6_BYTES: u32 = 16;
 
 /// Bytes of a device's name, with zeros at the end.
 const NAME_BYTES: usize = 16;
 
-/// The packet's source is in `subnet`.
-pub(super) fn source_in(subnet: Subnet) -> Vec<Attribute> {
+/// The packet's source is in `range`.
+pub(super) fn source_in(range: &Range) -> Vec<Attribute> {
+    by_source(range, EQUAL)
+}
+
+/// The packet's source is not in `range`.
+pub(super) fn source_not_in(range: &Range) -> Vec<Attribute> {
+    by_source(range, NOT_EQUAL)
+}
+
+fn by_source(range: &Range, operation: u32) -> Vec<Attribute> {
+    let (offset, length) = match range.family {
+        Family::Ipv4 => (IPV4_SOURCE_OFFSET, WORD),
+        Family::Ipv6 => (IPV6_SOURCE_OFFSET, IPV6_BYTES),
+    };
     let load = vec![
         Attribute::number(PAYLOAD_DESTINATION, REGISTER),
         Attribute::number(PAYLOAD_BASE, NETWORK_HEADER),
-        Attribute::number(PAYLOAD_OFFSET, SOURCE_OFFSET),
-        Attribute::number(PAYLOAD_LENGTH, WORD),
+        Attribute::number(PAYLOAD_OFFSET, offset),
+        Attribute::number(PAYLOAD_LENGTH, length),
     ];
     vec![
         expression("payload", load),
-        mask(&subnet.mask().to_be_bytes()),
-        compare(EQUAL, &subnet.network().octets()),
+        mask(length, &range.mask),
+        compare(operation, &range.network),
     ]
 }
 
@@ -108,7 +126,7 @@ fn by_state(operation: u32) -> Vec<Attribute> {
     // States are in the order of bytes of this machine.
     vec![
         expression("ct", load),
-        mask(&ANSWERS.to_ne_bytes()),
+        mask(WORD, &ANSWERS.to_ne_bytes()),
         compare(operation, &[0; 4]),
     ]
 }
@@ -138,13 +156,14 @@ fn by_name(key: u32, operation: u32, device: &str) -> Vec<Attribute> {
     vec![expression("meta", load), compare(operation, &name)]
 }
 
-fn mask(mask: &[u8; 4]) -> Attribute {
+fn mask(length: u32, mask: &[u8]) -> Attribute {
+    let nothing = vec![0; mask.len()];
     let attributes = vec![
         Attribute::number(BITWISE_SOURCE, REGISTER),
         Attribute::number(BITWISE_DESTINATION, REGISTER),
-        Attribute::number(BITWISE_LENGTH, WORD),
+        Attribute::number(BITWISE_LENGTH, length),
         Attribute::nested(BITWISE_MASK, vec![Attribute::bytes(DATA_VALUE, mask)]),
-        Attribute::nested(BITWISE_XOR, vec![Attribute::bytes(DATA_VALUE, &[0; 4])]),
+        Attribute::nested(BITWISE_XOR, vec![Attribute::bytes(DATA_VALUE, &nothing)]),
     ];
     expression("bitwise", attributes)
 }

@@ -10,6 +10,7 @@ use netlink_packet_core::NLM_F_CREATE;
 use netlink_packet_core::NetlinkSerializable;
 
 use super::attributes::Attribute;
+use crate::forwarding::Family;
 
 /// The subsystem nf_tables.
 const NF_TABLES: u16 = 10;
@@ -39,6 +40,7 @@ const RULE_EXPRESSIONS: u16 = 4;
 
 const FAMILY_NONE: u8 = 0;
 const FAMILY_IPV4: u8 = 2;
+const FAMILY_IPV6: u8 = 10;
 
 const HEADER_BYTES: usize = 4;
 
@@ -80,34 +82,39 @@ impl Message {
         }
     }
 
-    fn change(kind: u16, flags: u16, attributes: Vec<Attribute>) -> Self {
+    fn change(kind: u16, flags: u16, family: Family, attributes: Vec<Attribute>) -> Self {
         Self {
             kind,
             flags,
-            family: FAMILY_IPV4,
+            family: match family {
+                Family::Ipv4 => FAMILY_IPV4,
+                Family::Ipv6 => FAMILY_IPV6,
+            },
             number: 0,
             attributes,
         }
     }
 
     /// Makes a table, unless it exists.
-    pub(super) fn new_table(name: &str, owned: bool) -> Self {
+    pub(super) fn new_table(family: Family, name: &str, owned: bool) -> Self {
         let mut attributes = vec![Attribute::text(TABLE_NAME, name)];
         if owned {
             attributes.push(Attribute::number(TABLE_FLAGS, TABLE_HAS_OWNER));
         }
-        Self::change(NEW_TABLE, NLM_F_CREATE, attributes)
+        Self::change(NEW_TABLE, NLM_F_CREATE, family, attributes)
     }
 
     /// Deletes a table with all that is in it.
-    pub(super) fn delete_table(name: &str) -> Self {
-        Self::change(DELETE_TABLE, 0, vec![Attribute::text(TABLE_NAME, name)])
+    pub(super) fn delete_table(family: Family, name: &str) -> Self {
+        let attributes = vec![Attribute::text(TABLE_NAME, name)];
+        Self::change(DELETE_TABLE, 0, family, attributes)
     }
 }
 
 /// A chain that the kernel asks about packets; what no rule decides passes.
 #[derive(Clone, Copy)]
 pub(super) struct Chain<'a> {
+    pub(super) family: Family,
     pub(super) table: &'a str,
     pub(super) name: &'a str,
     pub(super) kind: &'a str,
@@ -128,7 +135,7 @@ impl Chain<'_> {
             Attribute::nested(CHAIN_HOOK, hook),
             Attribute::text(CHAIN_TYPE, self.kind),
         ];
-        Message::change(NEW_CHAIN, NLM_F_CREATE, attributes)
+        Message::change(NEW_CHAIN, NLM_F_CREATE, self.family, attributes)
     }
 
     /// Adds a rule at the end of the chain.
@@ -138,7 +145,8 @@ impl Chain<'_> {
             Attribute::text(RULE_CHAIN, self.name),
             Attribute::nested(RULE_EXPRESSIONS, expressions),
         ];
-        Message::change(NEW_RULE, NLM_F_CREATE | NLM_F_APPEND, attributes)
+        let flags = NLM_F_CREATE | NLM_F_APPEND;
+        Message::change(NEW_RULE, flags, self.family, attributes)
     }
 }
 

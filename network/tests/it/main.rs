@@ -7,6 +7,7 @@
 
 mod bridge;
 mod cni;
+mod ipv6;
 mod leftovers;
 mod rootless;
 mod world;
