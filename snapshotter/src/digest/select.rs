@@ -1,7 +1,9 @@
 //! Filtered selections: wildcards, includes and excludes, with the rules of the copy that they are for.
 //!
 //! A wildcard's leading components without special characters are resolved, links included; what is
-//! below is matched as it would be named from there. Directories count by their headers, and one that
+//! below is matched as it would be named from there. A copy that does not follow links finds nothing
+//! where the last of them is a symlink, so what it selects is not what the same pattern selects in a
+//! directory, and its digest is another one. Directories count by their headers, and one that
 //! no pattern includes counts if something below it does. With followed links, a symlink that no counted
 //! directory leads to counts as its target: what a wildcard matched, and what is directly in a directory
 //! that is given with a slash at the end.
@@ -43,6 +45,7 @@ pub(super) fn digest(
         true => Follow::Last,
         false => Follow::Parents,
     };
+    let is_unfollowed = follow == Follow::Last && !selection.follow_links && is_link(tree, &base)?;
     let start = match tree.lookup(&base, follow) {
         Err(error) if is_missing(&error) => return Ok(Digest::of(b"")),
         found => found?,
@@ -52,6 +55,11 @@ pub(super) fn digest(
     let included = selector.finish()?;
     Ok(match included.as_slice() {
         [] => Digest::of(b""),
+        list if is_unfollowed => {
+            let list = list.iter();
+            let list = list.map(|(path, digest)| (path.as_bytes(), digest));
+            Digest::of(format!("unfollowed {}", content::selection(list)).as_bytes())
+        }
         [(only, digest)] if file_name(only) == path.file_name() => *digest,
         list => {
             let prefix = base.relative().len() + usize::from(!base.is_root());
@@ -59,6 +67,14 @@ pub(super) fn digest(
             content::selection(list.map(|(path, digest)| (&path.as_bytes()[prefix..], digest)))
         }
     })
+}
+
+/// Says whether there is a symlink at `path`.
+fn is_link(tree: &Tree, path: &RootedPath) -> Result<bool, SnapshotError> {
+    match tree.lookup(path, Follow::Parents) {
+        Err(error) if is_missing(&error) => Ok(false),
+        found => Ok(found?.stat().kind == FileKind::Symlink),
+    }
 }
 
 fn file_name(path: &RootedPath) -> Option<&[u8]> {

@@ -218,6 +218,33 @@ fn a_link_counts_as_its_text_unless_it_is_followed() {
     assert!(changes(&wildcard("/d/li*"), rewrite("d/x.txt")));
 }
 
+/// A copy that does not follow links finds nothing behind one, so it must not be taken for a copy that
+/// does.
+#[test]
+fn a_pattern_behind_a_link_is_not_the_same_pattern_in_a_directory() {
+    let fixture = Fixture::new();
+    let stack = fixture.stack(&LayerStack::empty(), |root| {
+        base(root)?;
+        root.symlink(b"l", b"d")
+    });
+    let of = |path: &str, follow_links| {
+        let selection = wildcard(path);
+        digest(
+            &stack,
+            &Selection {
+                follow_links,
+                ..selection
+            },
+        )
+    };
+    assert_eq!(of("/l/*", true), of("/d/*", true));
+    assert_ne!(of("/l/*", false), of("/d/*", false));
+    assert_ne!(of("/l/x*", false), of("/d/x*", false));
+    assert_ne!(of("/l/x*", false), of("/l/*", false));
+    assert_eq!(of("/l/n*", false), of("/d/n*", false), "nothing");
+    assert_eq!(of("/l/sub/*", false), of("/d/sub/*", false));
+}
+
 #[test]
 fn a_slash_at_the_end_leaves_the_directory_itself_out() {
     let chmod = |root: &WriteDir| {
