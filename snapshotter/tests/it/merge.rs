@@ -10,7 +10,7 @@ use crate::support::commit;
 use crate::support::path;
 use crate::support::picture;
 use crate::support::random::Random;
-use crate::support::random::rounds;
+use crate::support::random::seeds;
 use crate::support::script;
 use crate::support::stacks::random_stack;
 use crate::support::summary;
@@ -177,7 +177,7 @@ fn picture_of(stack: &LayerStack) -> picture::Picture {
 fn lower_and_difference_give_upper() {
     let fixture = Fixture::new();
     let cancel = CancelToken::new();
-    for seed in 3000..3000 + rounds(200) {
+    for seed in seeds(3000, 200) {
         let mut random = Random::new(seed);
         let common = random_stack(&fixture, &mut random);
         let mut grow = |from: &LayerStack| {

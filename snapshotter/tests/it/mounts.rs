@@ -8,7 +8,7 @@ use lamina_types::LayerId;
 use crate::support::Fixture;
 use crate::support::picture;
 use crate::support::random::Random;
-use crate::support::random::rounds;
+use crate::support::random::seeds;
 use crate::support::skipped;
 use crate::support::stacks::random_stack;
 use crate::support::write;
@@ -34,7 +34,7 @@ fn older_kernels_are_served_by_the_mount_call() {
         Ok(overlay) => overlay,
         Err(error) => return skipped("mount(2)", &error.to_string()),
     };
-    for seed in 4000..4000 + rounds(20) {
+    for seed in seeds(4000, 20) {
         let mut random = Random::new(seed);
         let stack = random_stack(&fixture, &mut random);
         let view = overlay.mount_view(&stack).unwrap();

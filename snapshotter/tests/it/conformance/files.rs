@@ -30,6 +30,7 @@ use crate::support::picture;
 use crate::support::picture::Picture;
 use crate::support::picture::without_times;
 use crate::support::random::Random;
+use crate::support::random::seeds;
 use crate::support::skipped;
 use crate::support::stacks::random_stack;
 use crate::support::summary;
@@ -221,7 +222,7 @@ pub(super) fn directories_of_lower_layers_can_be_moved(world: &World) {
             .status();
         assert!(status.unwrap().success(), "{from} to {to}");
     };
-    for seed in 7000..7010 {
+    for seed in seeds(7000, 10) {
         let lower = random_stack(&world.fixture, &mut Random::new(seed));
         let lower = world.fixture.stack(&lower, |root| {
             let top = root.make_dir(b"top", 0o755)?;

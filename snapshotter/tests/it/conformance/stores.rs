@@ -8,6 +8,7 @@ use super::World;
 use crate::support::host_path;
 use crate::support::picture;
 use crate::support::random::Random;
+use crate::support::random::seeds;
 use crate::support::script;
 
 pub(super) fn every_backend_reads_what_another_wrote(world: &World) {
@@ -16,7 +17,7 @@ pub(super) fn every_backend_reads_what_another_wrote(world: &World) {
         .into_iter()
         .filter_map(|backend| choose(&world.fixture.store, Some(backend)).ok())
         .collect();
-    for seed in 6000..6010 {
+    for seed in seeds(6000, 10) {
         let mut random = Random::new(seed);
         let mut stack = LayerStack::empty();
         for _ in 0..3 {

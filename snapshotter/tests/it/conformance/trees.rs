@@ -10,21 +10,21 @@ use crate::support::in_user_namespace;
 use crate::support::picture;
 use crate::support::picture::without_times;
 use crate::support::random::Random;
-use crate::support::random::rounds;
+use crate::support::random::seeds;
 use crate::support::script;
 use crate::support::stacks::random_stack;
 
-/// Returns the number of stacks per test; each has 1 to 6 layers.
+/// Returns how many stacks a test usually has; each has 1 to 6 layers.
 fn stacks(world: &World) -> u64 {
-    rounds(match (world.backend, in_user_namespace()) {
+    match (world.backend, in_user_namespace()) {
         (Backend::Overlay, false) => 150,
         (_, false) => 80,
         (_, true) => 40,
-    })
+    }
 }
 
 pub(super) fn the_same_operations_give_the_same_tree_with_and_without_a_mount(world: &World) {
-    for seed in 0..stacks(world) {
+    for seed in seeds(0, stacks(world)) {
         let mut random = Random::new(seed);
         let (mut written, mut mounted) = (LayerStack::empty(), LayerStack::empty());
         for layer in 0..1 + random.below(6) {
@@ -71,7 +71,7 @@ fn write_both(
 }
 
 pub(super) fn an_active_layer_of_ours_shows_the_same_when_it_is_mounted(world: &World) {
-    for seed in 1000..1000 + stacks(world) / 2 {
+    for seed in seeds(1000, stacks(world) / 2) {
         let mut random = Random::new(seed);
         let lower = random_stack(&world.fixture, &mut random);
         let active = world.fixture.store.prepare(&lower).unwrap();
@@ -88,7 +88,7 @@ pub(super) fn an_active_layer_of_ours_shows_the_same_when_it_is_mounted(world: &
 }
 
 pub(super) fn layers_of_different_stacks_merge(world: &World) {
-    for seed in 2000..2000 + stacks(world) {
+    for seed in seeds(2000, stacks(world)) {
         let mut random = Random::new(seed);
         let mut layers = Vec::new();
         for _ in 0..2 + random.below(2) {

@@ -10,6 +10,7 @@ use crate::support::commit;
 use crate::support::host_path;
 use crate::support::picture;
 use crate::support::random::Random;
+use crate::support::random::seeds;
 use crate::support::stacks::random_stack;
 use crate::support::summary;
 use crate::support::write;
@@ -106,7 +107,7 @@ pub(super) fn a_layer_that_is_given_up_leaves_nothing(world: &World) {
 }
 
 pub(super) fn unchanged_trees_give_empty_layers(world: &World) {
-    for seed in 5000..5005 {
+    for seed in seeds(5000, 5) {
         let stack = random_stack(&world.fixture, &mut Random::new(seed));
         let active = world.fixture.store.prepare(&stack).unwrap();
         world.work(&active, |mount| drop(picture::of_mount(&mount.fd)));

@@ -13,7 +13,7 @@ use crate::support::commit;
 use crate::support::picture;
 use crate::support::picture::without_times;
 use crate::support::random::Random;
-use crate::support::random::rounds;
+use crate::support::random::seeds;
 use crate::support::steps;
 use crate::support::steps::Kinds;
 use crate::support::steps::Step;
@@ -42,7 +42,7 @@ fn layers_are_those_that_the_kernel_would_have_made() {
         Ok(chosen) => chosen.mounter,
         Err(error) => return crate::support::skipped("the kernel's layers", &error.to_string()),
     };
-    for seed in 1000..1000 + rounds(PROGRAMS) {
+    for seed in seeds(1000, PROGRAMS) {
         let mut random = Random::new(seed);
         let mut stack = LayerStack::empty();
         for layer in 0..1 + random.below(4) {

@@ -1,14 +1,22 @@
 //! Random numbers from a printed seed.
 
+use std::ops::Range;
+
 /// Set where everything is slow: one in so many rounds of a random test is enough.
 const ONE_IN: &str = "LAMINA_TEST_ONE_IN";
 
-/// Returns how many rounds a random test has that usually has `usual`.
-pub(crate) fn rounds(usual: u64) -> u64 {
-    let one_in = std::env::var(ONE_IN)
-        .ok()
-        .and_then(|text| text.parse().ok());
-    usual.div_ceil(one_in.unwrap_or(1).max(1))
+/// `TIMES@SEED`: so many times as many rounds, from seeds that are so much higher.
+const ROUNDS: &str = "LAMINA_TEST_ROUNDS";
+
+/// Returns the seeds of a random test that usually has `usual` rounds, from the seed `first` on.
+pub(crate) fn seeds(first: u64, usual: u64) -> Range<u64> {
+    let number = |text: &str| text.parse::<u64>().ok();
+    let one_in = std::env::var(ONE_IN).ok().and_then(|text| number(&text));
+    let wish = std::env::var(ROUNDS).unwrap_or_default();
+    let (times, higher) = wish.split_once('@').unwrap_or((&wish, ""));
+    let rounds = usual * number(times).unwrap_or(1);
+    let first = first + number(higher).unwrap_or(0);
+    first..first + rounds.div_ceil(one_in.unwrap_or(1).max(1))
 }
 
 /// The splitmix64 generator.
