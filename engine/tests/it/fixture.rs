@@ -2,15 +2,12 @@
 
 use std::path::Path;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use lamina_engine::Engine;
 use lamina_engine::EngineOptions;
 use lamina_engine::OpenError;
 use lamina_snapshotter::SnapshotError;
 use tempfile::TempDir;
-
-use crate::harness::say;
 
 /// A temporary folder, best in memory: disks of test machines swing by a factor of ten.
 pub(crate) fn temporary() -> TempDir {
@@ -49,15 +46,6 @@ pub(crate) async fn open(options: EngineOptions) -> Result<Engine, String> {
         )) => Err(lack.to_string()),
         Err(error) => panic!("the engine does not open: {error}"),
     }
-}
-
-/// Tells how long something took and returns how often that is what it may take on an idle machine.
-pub(crate) fn figure(what: &str, took: Duration, bound: Duration) -> f64 {
-    let ratio = took.as_secs_f64() / bound.as_secs_f64();
-    say(&format!(
-        "  figure: {what}: {took:.1?} of {bound:.1?}, ratio {ratio:.2}"
-    ));
-    ratio
 }
 
 /// A runtime for one test.

@@ -1,7 +1,7 @@
-//! Times that must not be exceeded, as ratios to their bounds.
+//! What layers may take: time for steps, lists, seals and digests.
 //!
-//! The bounds are for an optimised program on an idle machine. Elsewhere they only catch what has
-//! become slow by orders of magnitude; the ratios are printed.
+//! `scripts/bench store` runs these optimised and prints how much of its bound each takes. What can be said
+//! without a clock, such as that nothing is read twice, other tests say.
 
 use std::time::Duration;
 use std::time::Instant;
@@ -19,22 +19,18 @@ use crate::support::Fixture;
 use crate::support::commit;
 use crate::support::write;
 
-/// What a busy machine and a program that is not optimised may take longer.
-const SLACK: f64 = if cfg!(debug_assertions) { 40.0 } else { 4.0 };
-
 /// Tries of what takes seconds.
-const LONG_TRIES: usize = if cfg!(debug_assertions) { 1 } else { 3 };
+const LONG_TRIES: usize = 3;
 
 const FILES: usize = 50_000;
 const FILES_PER_DIR: usize = 500;
 
-/// Compares the best of some tries with a bound.
+/// Prints the best of some tries beside its bound.
 #[expect(clippy::print_stderr, reason = "figures are for the reader of the log")]
 fn figure(what: &str, bound: Duration, tries: usize, mut run: impl FnMut() -> Duration) {
     let best = (0..tries).map(|_| run()).min().unwrap();
     let ratio = best.as_secs_f64() / bound.as_secs_f64();
     eprintln!("figure: {what}: {best:.2?} of {bound:.2?}, ratio {ratio:.2}");
-    assert!(ratio < SLACK, "{what}: {best:?}");
 }
 
 fn timed<T>(run: impl FnOnce() -> T) -> Duration {
@@ -54,6 +50,7 @@ fn stack_of(fixture: &Fixture, count: usize) -> LayerStack {
 }
 
 #[test]
+#[ignore = "a measurement, for scripts/bench store"]
 fn an_empty_step() {
     let fixture = Fixture::new();
     let Some(overlay) = fixture.overlay("an empty step") else {
@@ -74,6 +71,7 @@ fn an_empty_step() {
 }
 
 #[test]
+#[ignore = "a measurement, for scripts/bench store"]
 fn merge_and_diff_of_lists() {
     let fixture = Fixture::new();
     let cancel = CancelToken::new();
@@ -91,6 +89,7 @@ fn merge_and_diff_of_lists() {
 }
 
 #[test]
+#[ignore = "a measurement, for scripts/bench store"]
 fn a_layer_of_many_files() {
     let fixture = Fixture::new();
     let mut stack = LayerStack::empty();
