@@ -144,6 +144,7 @@ const TESTS: &[Test] = &[
         mounts::slower_ones_are_announced,
     ),
     Test::new("ops::goldens", ops::goldens),
+    Test::new("ops::further_goldens", ops::further_goldens),
     Test::new("cache::goldens", cache::goldens),
 ];
 

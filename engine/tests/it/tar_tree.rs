@@ -37,6 +37,7 @@ pub(crate) fn read(bytes: &[u8], inline_bytes: usize) -> Vec<Entry> {
 
 fn read_entry(mut entry: tar::Entry<'_, &[u8]>, inline_bytes: usize) -> Entry {
     let xattrs = xattrs(&mut entry);
+    let long_time = long_time(&mut entry);
     let mut data = Vec::new();
     entry.read_to_end(&mut data).expect("data");
     let header = entry.header();
@@ -67,11 +68,10 @@ fn read_entry(mut entry: tar::Entry<'_, &[u8]>, inline_bytes: usize) -> Entry {
             String::new()
         },
         xattrs,
-        mtime: header.mtime().expect("a time").to_string(),
-        data: if data.len() > inline_bytes {
-            Digest::of(&data).to_string()
-        } else {
-            text(&data)
+        mtime: long_time.unwrap_or_else(|| header.mtime().expect("a time").to_string()),
+        data: match std::str::from_utf8(&data) {
+            Ok(text) if data.len() <= inline_bytes => text.to_owned(),
+            _ => Digest::of(&data).to_string(),
         },
     }
 }
@@ -90,6 +90,15 @@ fn kind(kind: EntryType) -> &'static str {
         EntryType::Block => "block",
         _ => "file",
     }
+}
+
+/// Returns the seconds of a time that does not fit into the header.
+fn long_time(entry: &mut tar::Entry<'_, &[u8]>) -> Option<String> {
+    let extensions = entry.pax_extensions().expect("extensions")?;
+    let mut extensions = extensions.map(|extension| extension.expect("an extension"));
+    let time = extensions.find(|extension| extension.key() == Ok("mtime"))?;
+    let time: f64 = time.value().expect("text").parse().expect("a number");
+    Some(format!("{}", time.floor()))
 }
 
 fn xattrs(entry: &mut tar::Entry<'_, &[u8]>) -> BTreeMap<String, String> {

@@ -142,14 +142,14 @@ fn copy(op: pb::FileActionCopy) -> Result<CopyAction, SpecError> {
     })
 }
 
-/// The text beats the bits; -1 = keep (rows FIL-08, FIL-09).
+/// The text beats the bits; -1 = keep, of any other number the lowest bits count (rows FIL-08, FIL-09).
 fn copy_mode(mode: i32, text: String) -> CopyMode {
     if !text.is_empty() {
         CopyMode::Symbolic(text)
-    } else if mode >= 0 {
-        CopyMode::Bits(mode.cast_unsigned() & 0o7777)
-    } else {
+    } else if mode == -1 {
         CopyMode::Keep
+    } else {
+        CopyMode::Bits(mode.cast_unsigned() & 0o7777)
     }
 }
 
@@ -167,6 +167,7 @@ mod tests {
         for (mode, text, parsed) in [
             (-1, "", CopyMode::Keep),
             (0, "", CopyMode::Bits(0)),
+            (-2, "", CopyMode::Bits(0o7776)),
             (0o104755, "", CopyMode::Bits(0o4755)),
             (0o644, "u=rw", CopyMode::Symbolic("u=rw".to_owned())),
         ] {
