@@ -281,7 +281,7 @@ fn patterns(bytes: &[u8]) -> Vec<String> {
 pub(crate) fn alone(source: Vertex) -> pb::Definition {
     let mut graph = Graph::default();
     let output = Output::of(graph.add(source));
-    graph.definition(Some(output), None)
+    graph.into_definition(Some(output), None)
 }
 
 /// Returns the digest of the vertex that a definition is for.

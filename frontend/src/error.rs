@@ -5,6 +5,7 @@ use lamina_llb::SourceExcerpt;
 use lamina_proto::pb;
 
 use crate::convert::EpochStageError;
+use crate::convert::MAX_CONVERTED_BYTES;
 use crate::expand::ExpandError;
 use crate::git::GitRefError;
 use crate::instructions::InstructionError;
@@ -21,6 +22,10 @@ use crate::syntax::SyntaxError;
 
 /// The largest Dockerfile that is read.
 pub const MAX_DOCKERFILE_BYTES: u64 = 10 * 1024 * 1024;
+
+/// What the warnings of a build, or the places of an error, may take: each carries the whole file, as
+/// clients expect.
+pub(crate) const MAX_SHOWN_BYTES: usize = 64 << 20;
 
 /// Says why a Dockerfile cannot be turned into LLB; the texts are BuildKit's where it has one.
 #[derive(Debug, thiserror::Error)]
@@ -48,6 +53,8 @@ pub enum FrontendError {
     NoStages,
     #[error("the Dockerfile is larger than {MAX_DOCKERFILE_BYTES} bytes")]
     DockerfileTooLarge,
+    #[error("the Dockerfile makes more than {MAX_CONVERTED_BYTES} bytes of steps and variables")]
+    TooMuch,
     #[error("failed to parse check options: {0}")]
     CheckDirective(LintOptionsError),
     #[error("lint violation found for rules: {rules}")]
@@ -222,7 +229,10 @@ impl Located<FrontendError> {
                 info: info.clone(),
                 ranges: lines.to_ranges(),
             };
-            error.sources.extend(self.places.iter().map(excerpt));
+            let most = (MAX_SHOWN_BYTES / info.data.len().max(1)).max(1);
+            error
+                .sources
+                .extend(self.places.iter().take(most).map(excerpt));
         }
         error
     }

@@ -22,6 +22,7 @@ use crate::convert::Job;
 use crate::convert::convert;
 use crate::convert::linter;
 use crate::error::FrontendError;
+use crate::error::MAX_SHOWN_BYTES;
 use crate::error::Result;
 use crate::lint::Finding;
 use crate::lint::Linter;
@@ -221,8 +222,10 @@ impl Build {
         }
     }
 
+    /// Hands on what was found, as far as that takes no more than [`MAX_SHOWN_BYTES`].
     fn warn(&self, linter: &Linter) {
-        for finding in linter.findings() {
+        let most = MAX_SHOWN_BYTES / self.source.text.len().max(1);
+        for finding in linter.findings().into_iter().take(most) {
             let warning = warning(&finding, &self.source);
             self.client.bridge().warn(self.source.vertex, warning);
         }

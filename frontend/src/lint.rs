@@ -89,6 +89,15 @@ impl Linter {
         linter
     }
 
+    /// Says whether nothing more is kept, so that nothing needs to be looked for.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.findings.as_ref().is_none_or(|findings| {
+            let findings = findings.lock().unwrap_or_else(PoisonError::into_inner);
+            findings.len() >= MAX_FINDINGS
+        })
+    }
+
     /// Notes that `rule` was broken, if it counts.
     pub fn report(&self, rule: Rule<'_>, lines: Lines) {
         let Some(findings) = &self.findings else {

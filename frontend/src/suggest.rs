@@ -78,17 +78,26 @@ fn recase(word: String, like: &str) -> String {
     }
 }
 
-/// Returns the Levenshtein distance, in characters.
+/// Returns the Levenshtein distance, in characters, if it is at most [`MAX_DISTANCE`]; else something
+/// above.
+///
+/// Only the cells of the table are looked at that are that near to its diagonal: names may be long.
 fn edit_distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, ca) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, cb) in b.iter().enumerate() {
-            let substituted = diagonal + usize::from(ca != *cb);
+    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
+    if a.len().abs_diff(b.len()) > MAX_DISTANCE {
+        return MAX_DISTANCE + 1;
+    }
+    let far = MAX_DISTANCE + 1;
+    let mut row: Vec<usize> = (0..=b.len()).map(|cost| cost.min(far)).collect();
+    for (i, ca) in a.iter().enumerate() {
+        let first = i.saturating_sub(MAX_DISTANCE);
+        let last = (i + MAX_DISTANCE + 1).min(b.len());
+        let mut diagonal = row[first];
+        row[first] = if first == 0 { (i + 1).min(far) } else { far };
+        for j in first..last {
+            let substituted = diagonal + usize::from(*ca != b[j]);
             diagonal = row[j + 1];
-            row[j + 1] = substituted.min(row[j] + 1).min(diagonal + 1);
+            row[j + 1] = substituted.min(row[j] + 1).min(diagonal + 1).min(far);
         }
     }
     row[b.len()]
@@ -122,6 +131,10 @@ mod tests {
             ("", "", 0),
             ("abc", "", 3),
             ("kitten", "sitting", 3),
+            ("sitten", "sitting", 2),
+            ("abcdef", "bcdefg", 2),
+            ("abcdef", "cdefgh", 3),
+            ("abcdefgh", "hgfedcba", 3),
             ("é", "e", 1),
         ] {
             assert_eq!(edit_distance(a, b), distance, "{a} {b}");

@@ -109,5 +109,5 @@ pub(super) fn copied(
     let mut file = FileBuilder::new(None);
     file.copy(tree, path, "/", options);
     let output = Output::of(graph.add(file.finish()));
-    Ok(graph.definition(Some(output), None))
+    Ok(graph.into_definition(Some(output), None))
 }

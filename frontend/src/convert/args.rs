@@ -1,5 +1,7 @@
 //! `ARG` inside a stage (row DFI-04).
 
+use std::collections::BTreeMap;
+
 use crate::convert::Converter;
 use crate::convert::checks;
 use crate::convert::stages::StageId;
@@ -11,6 +13,42 @@ use crate::lint::Linter;
 /// Says whether an argument is only for the frontend, so that processes do not see it.
 pub(super) fn is_hidden(name: &str) -> bool {
     ["BUILDKIT_SBOM_SCAN_CONTEXT", "BUILDKIT_SBOM_SCAN_STAGE"].contains(&name)
+}
+
+/// The arguments that a stage declared, each once, in the order in which they first were.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Arguments(BTreeMap<String, (usize, Option<String>)>);
+
+impl Arguments {
+    /// Adds an argument, or gives it another value.
+    fn declare(&mut self, name: String, value: Option<String>) {
+        let next = self.0.len();
+        self.0.entry(name).or_insert((next, None)).1 = value;
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(super) fn contains(&self, name: &str) -> bool {
+        self.0.contains_key(name)
+    }
+
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str)
+    }
+
+    /// Returns names and values, those without a value with an empty one.
+    pub(super) fn in_order(&self) -> impl Iterator<Item = (&str, &str)> {
+        let mut list: Vec<_> = self.0.iter().collect();
+        list.sort_unstable_by_key(|(_, (place, _))| *place);
+        list.into_iter()
+            .map(|(name, (_, value))| (name.as_str(), value.as_deref().unwrap_or_default()))
+    }
 }
 
 impl Converter<'_> {
@@ -42,7 +80,7 @@ impl Converter<'_> {
                 Some(value) => format!("{}={value}", argument.name),
                 None => argument.name.clone(),
             });
-            stage.build_args.push(argument);
+            stage.build_args.declare(argument.name, argument.value);
         }
         self.history(id, format!("ARG {}", shown.join(" ")), false);
         Ok(())

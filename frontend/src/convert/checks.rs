@@ -6,9 +6,9 @@ use std::sync::LazyLock;
 use lamina_types::Platform;
 use regex::Regex;
 
+use crate::convert::args::Arguments;
 use crate::env::Env;
 use crate::expand::Lexer;
-use crate::instructions::Argument;
 use crate::instructions::Origin;
 use crate::instructions::Stage;
 use crate::lines::Lines;
@@ -104,14 +104,16 @@ pub(super) fn default_bases(stages: &[Stage], lexer: &Lexer, env: &Env, linter: 
 /// Reports variables that are not set, except arguments without a value.
 pub(super) fn undefined_variables(
     missing: &BTreeSet<String>,
-    declared: &[Argument],
+    declared: &Arguments,
     env: &Env,
     lines: Lines,
     linter: &Linter,
 ) {
-    let is_declared = |name: &str| declared.iter().any(|argument| argument.name == name);
+    if linter.is_full() {
+        return;
+    }
     for name in missing {
-        if is_declared(name) || super::args::is_hidden(name) {
+        if declared.contains(name) || super::args::is_hidden(name) {
             continue;
         }
         let nearest = Suggestion::nearest(name, env.names(), Case::Sensitive);

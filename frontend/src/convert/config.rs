@@ -5,6 +5,7 @@ use lamina_proto::pb;
 
 use crate::convert::Converter;
 use crate::convert::checks;
+use crate::convert::effort::ENTRY_BYTES;
 use crate::convert::epoch;
 use crate::convert::names;
 use crate::convert::signals;
@@ -29,6 +30,7 @@ use crate::quote::quoted_list;
 impl Converter<'_> {
     /// Adds a history entry (row DFL-09).
     pub(super) fn history(&mut self, id: StageId, created_by: String, with_layer: bool) {
+        self.spend(created_by.len() + ENTRY_BYTES);
         let created = self.epoch.and_then(epoch::to_text);
         self.stages[id].image.history.push(History {
             created,
@@ -57,6 +59,8 @@ impl Converter<'_> {
             lint_legacy(origin, pair, linter);
             checks::secret_name("ENV", &pair.key, origin.lines, linter);
             message.push_str(&format!(" {}={}", pair.key, pair.value));
+            // Each variable of the image is looked at.
+            self.spend(self.stages[id].image.config.env.len());
             let stage = &mut self.stages[id];
             stage.state.env.set(&pair.key, &pair.value);
             image::set_env(&mut stage.image, &pair.key, &pair.value);

@@ -32,6 +32,8 @@ impl Converter<'_> {
         if is_url(path) {
             return self.add_url(path, plan, file);
         }
+        // Each pattern is compared with the path.
+        self.spend(plan.ignore.map_or(0, |ignore| ignore.patterns().len()));
         lint_ignored(path, plan);
         self.add_path(id, path, plan, file)
     }

@@ -3,10 +3,12 @@
 use std::collections::BTreeSet;
 
 use crate::convert::Converter;
+use crate::convert::at;
 use crate::convert::checks;
 use crate::convert::copy::CopyJob;
 use crate::convert::stages::Command;
 use crate::convert::stages::StageId;
+use crate::convert::stages::at_lines;
 use crate::error::Result;
 use crate::expand::Lexer;
 use crate::ignore::IgnoreFile;
@@ -34,32 +36,45 @@ impl Converter<'_> {
     }
 
     fn dispatch_stage(&mut self, id: StageId, ignore: &IgnoreFile) -> Result<()> {
-        self.inherit(id);
+        self.inherit(id)?;
         self.stages[id].dispatched = true;
         let start = self.start_stage(id);
         self.at_stage(id, start)?;
-        for command in self.stages[id].commands.clone() {
+        for command in std::mem::take(&mut self.stages[id].commands) {
             let lines = command.instruction.origin.lines;
             let result = self.dispatch(id, command, ignore);
             result.map_err(|error| error.also_at(lines))?;
+            at(self.check_effort(), lines)?;
         }
         Ok(())
     }
 
     /// Takes over what the base stage has come to.
-    pub(super) fn inherit(&mut self, id: StageId) {
+    ///
+    /// # Errors
+    /// If that is too much.
+    pub(super) fn inherit(&mut self, id: StageId) -> Result<()> {
         let Some(base) = self.stages[id].base else {
-            return;
+            return Ok(());
         };
-        let base = self.stages[base].clone();
+        self.spend(self.stages[base].inherited_bytes());
+        at_lines(
+            self.check_effort().map_err(Into::into),
+            self.stages[id].lines,
+        )?;
+        let base = &self.stages[base];
+        let (state, image) = (base.state.clone(), base.image.clone());
+        let (platform, base_image) = (base.platform.clone(), base.base_image.clone());
+        let (workdir_set, build_args) = (base.workdir_set, base.build_args.clone());
         let stage = &mut self.stages[id];
-        stage.state = base.state;
-        stage.platform = base.platform;
-        stage.image = base.image;
+        stage.state = state;
+        stage.platform = platform;
+        stage.image = image;
         stage.image.config.on_build.clear();
-        stage.base_image = base.base_image;
-        stage.workdir_set = base.workdir_set;
-        stage.build_args.extend(base.build_args);
+        stage.base_image = base_image;
+        stage.workdir_set = workdir_set;
+        stage.build_args = build_args;
+        Ok(())
     }
 
     /// Sets the state from the config that the stage starts with.

@@ -7,6 +7,7 @@ use lamina_types::Platform;
 use crate::convert::Converter;
 use crate::convert::at;
 use crate::convert::checks;
+use crate::convert::effort::ENTRY_BYTES;
 use crate::convert::outline::Declaration;
 use crate::convert::outline::Declared;
 use crate::convert::stages::SCRATCH;
@@ -72,7 +73,7 @@ impl Converter<'_> {
 
     /// Adds the declared arguments to `env`; returns them also alone.
     fn with_declared(
-        &self,
+        &mut self,
         mut env: Env,
         parts: &FileParts,
         use_build_args: bool,
@@ -86,8 +87,10 @@ impl Converter<'_> {
                     .filter(|_| use_build_args);
                 let (value, needs) = match given {
                     Some(given) => (Some(given.clone()), BTreeSet::new()),
-                    None => at(self.default_value(argument, &env, &declared), *lines)?,
+                    None => at(self.default_value(argument, &env, &mut declared), *lines)?,
                 };
+                self.spend(2 * value.as_ref().map_or(0, String::len) + ENTRY_BYTES);
+                at(self.check_effort(), *lines)?;
                 let declaration = Declaration {
                     value: value.clone().unwrap_or_default(),
                     description: argument.description.clone(),
@@ -110,7 +113,7 @@ impl Converter<'_> {
         &self,
         argument: &Argument,
         env: &Env,
-        declared: &Declared,
+        declared: &mut Declared,
     ) -> std::result::Result<(Option<String>, BTreeSet<String>), ExpandError> {
         let Some(default) = &argument.value else {
             return Ok((None, BTreeSet::new()));
@@ -118,9 +121,11 @@ impl Converter<'_> {
         let expansion = self.lexer.expand(default, env);
         let mut needs = expansion.found;
         if needs.remove(&argument.name)
-            && let Some(earlier) = declared.get(&argument.name)
+            && let Some(earlier) = declared.get_mut(&argument.name)
         {
-            needs.extend(earlier.needs.iter().cloned());
+            // The earlier one is replaced.
+            let later = std::mem::replace(&mut needs, std::mem::take(&mut earlier.needs));
+            needs.extend(later);
         }
         Ok((Some(expansion.text?), needs))
     }
@@ -210,6 +215,9 @@ impl Converter<'_> {
     }
 
     fn lint_unknown_args(&self, expansion: &Expansion, lines: Lines, linter: &Linter) {
+        if expansion.missing.is_empty() || linter.is_full() {
+            return;
+        }
         let known: BTreeSet<&str> = self
             .globals
             .names()

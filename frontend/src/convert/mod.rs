@@ -16,6 +16,7 @@ mod config;
 mod copy;
 mod copy_sources;
 mod dispatch;
+mod effort;
 mod epoch;
 mod expose;
 mod globals;
@@ -60,9 +61,9 @@ use crate::options::OptionMap;
 use crate::options::Options;
 use crate::subrequest::Outline;
 use crate::syntax;
-use crate::syntax::Dockerfile;
 use crate::syntax::SyntaxError;
 
+pub(crate) use self::effort::MAX_CONVERTED_BYTES;
 pub use self::epoch::EpochStageError;
 use self::outline::Declared;
 use self::stages::StageId;
@@ -136,8 +137,8 @@ async fn run_through<'a>(
     job: Job<'a>,
     linter: &Linter,
 ) -> Result<(Converter<'a>, StageId, Arc<IgnoreFile>)> {
-    let (file, parts) = read(job.text, linter)?;
-    let mut converter = Converter::new(job, linter, file.escape);
+    let (escape, parts) = read(job.text, linter)?;
+    let mut converter = Converter::new(job, linter, escape);
     converter.set_globals(&parts)?;
     converter.set_epoch(&parts.stages).await?;
     converter.add_stages(parts.stages)?;
@@ -153,8 +154,8 @@ async fn run_through<'a>(
     }
 }
 
-/// Reads the text, and warns of what can be seen without values.
-fn read(text: &str, linter: &Linter) -> Result<(Dockerfile, FileParts)> {
+/// Reads the text, and warns of what can be seen without values; returns the escape character too.
+fn read(text: &str, linter: &Linter) -> Result<(char, FileParts)> {
     if text.is_empty() {
         return Err(SyntaxError::Empty.into());
     }
@@ -168,7 +169,7 @@ fn read(text: &str, linter: &Linter) -> Result<(Dockerfile, FileParts)> {
     }
     checks::stage_names(&parts.stages, linter);
     checks::keyword_casing(&parts.stages, linter);
-    Ok((file, parts))
+    Ok((file.escape, parts))
 }
 
 /// The state of a conversion.
@@ -182,6 +183,8 @@ struct Converter<'a> {
     /// The global arguments that the file declares, with their values.
     declared: Declared,
     epoch: Option<i64>,
+    /// What was made so far, beside the graph, in bytes.
+    spent: usize,
     graph: Graph,
     /// The build context; its source is filled in last.
     context: VertexId,
@@ -218,6 +221,7 @@ impl<'a> Converter<'a> {
             globals: Env::default(),
             declared: Declared::new(),
             epoch: None,
+            spent: 0,
             graph,
             context,
             stages: Stages::default(),
@@ -249,7 +253,7 @@ impl<'a> Converter<'a> {
         if self.graph.lacks_command(result) {
             return Err(FrontendError::NoArguments.into());
         }
-        let definition = self.graph.definition(result, Some(self.job.file));
+        let definition = self.graph.into_definition(result, Some(self.job.file));
         let stage = &mut self.stages[target];
         let mut image = std::mem::take(&mut stage.image);
         if !self.platforms.implicit {

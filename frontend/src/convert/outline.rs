@@ -103,14 +103,57 @@ impl Asks {
             list.entry(name).or_insert(ask);
         }
     }
+}
 
-    /// Adds what another stage asks for, as far as it is new.
-    fn add(&mut self, other: &Self) {
-        for (name, ask) in &other.secrets {
-            self.secrets.entry(name.clone()).or_insert(*ask);
+/// What several stages ask for, each thing as the first of them has it.
+#[derive(Default)]
+struct Together<'a> {
+    arguments: BTreeMap<&'a str, &'a Declaration>,
+    /// What global arguments are made of.
+    parts: BTreeSet<&'a str>,
+    /// Global arguments that are listed with all that they are made of.
+    complete: BTreeSet<&'a str>,
+    secrets: BTreeMap<&'a str, MountAsk>,
+    agents: BTreeMap<&'a str, MountAsk>,
+}
+
+impl<'a> Together<'a> {
+    /// Adds what a stage asks for, as far as it is new; `globals` are the arguments of the file.
+    fn add(&mut self, asks: &'a Asks, globals: &'a Declared) {
+        for (name, ask) in &asks.secrets {
+            self.secrets.entry(name).or_insert(*ask);
         }
-        for (name, ask) in &other.agents {
-            self.agents.entry(name.clone()).or_insert(*ask);
+        for (name, ask) in &asks.agents {
+            self.agents.entry(name).or_insert(*ask);
+        }
+        self.add_arguments(asks, globals);
+    }
+
+    /// Adds the arguments that a stage uses, and those that their defaults are made of: its own go
+    /// before those of the file.
+    ///
+    /// What a global argument is made of is the same for all stages but those that declare a part of it
+    /// themselves, so the others go through it once for all of them.
+    fn add_arguments(&mut self, asks: &'a Asks, globals: &'a Declared) {
+        let has_parts = asks
+            .declared
+            .keys()
+            .any(|name| self.parts.contains(&**name));
+        let mut seen = BTreeSet::new();
+        let mut open: Vec<&'a str> = asks.used.iter().map(String::as_str).collect();
+        while let Some(name) = open.pop() {
+            let own = asks.declared.get(name);
+            let Some(declaration) = own.or_else(|| globals.get(name)) else {
+                continue;
+            };
+            let is_new = match own {
+                None if !has_parts => self.complete.insert(name),
+                _ => seen.insert(name),
+            };
+            if is_new {
+                self.arguments.entry(name).or_insert(declaration);
+                open.extend(declaration.needs.iter().map(String::as_str));
+            }
         }
     }
 }
@@ -119,43 +162,26 @@ impl Converter<'_> {
     /// Returns what `target` can be given.
     pub(super) fn outline(&self, target: StageId) -> Outline {
         let stage = &self.stages[target];
-        let mut all = Asks::default();
-        let mut arguments = Declared::new();
+        let needs = self.declared.values().flat_map(|argument| &argument.needs);
+        let mut all = Together {
+            parts: needs.map(String::as_str).collect(),
+            ..Together::default()
+        };
         for id in self.stages.nearest_first(target) {
-            let asks = &self.stages[id].asks;
-            all.add(asks);
-            for (name, declaration) in self.declarations(asks) {
-                arguments.entry(name.to_owned()).or_insert(declaration);
-            }
+            all.add(&self.stages[id].asks, &self.declared);
         }
         let mut outline = Outline::new(&stage.name, &stage.description, &self.job.file.data);
-        outline.args = listed_arguments(&arguments);
+        outline.args = listed_arguments(&all.arguments);
         outline.secrets = listed_mounts(&all.secrets);
         outline.ssh = listed_mounts(&all.agents);
         outline
     }
-
-    /// Returns the arguments that a stage uses, and those that their defaults are made of.
-    fn declarations<'a>(&'a self, asks: &'a Asks) -> BTreeMap<&'a str, Declaration> {
-        let mut found = BTreeMap::new();
-        let mut open: Vec<&str> = asks.used.iter().map(String::as_str).collect();
-        while let Some(name) = open.pop() {
-            let own = asks.declared.get(name);
-            let Some(declaration) = own.or_else(|| self.declared.get(name)) else {
-                continue;
-            };
-            if found.insert(name, declaration.clone()).is_none() {
-                open.extend(declaration.needs.iter().map(String::as_str));
-            }
-        }
-        found
-    }
 }
 
-fn listed_arguments(arguments: &Declared) -> Vec<OutlineArgument> {
+fn listed_arguments(arguments: &BTreeMap<&str, &Declaration>) -> Vec<OutlineArgument> {
     let mut list: Vec<_> = arguments.iter().collect();
     list.sort_by_key(|(_, argument)| (argument.lines.first, argument.place));
-    let listed = |(name, argument): (&String, &Declaration)| {
+    let listed = |(name, argument): (&&str, &&Declaration)| {
         let Declaration {
             value,
             description,
@@ -167,10 +193,9 @@ fn listed_arguments(arguments: &Declared) -> Vec<OutlineArgument> {
     list.into_iter().map(listed).collect()
 }
 
-fn listed_mounts(asks: &BTreeMap<String, MountAsk>) -> Vec<OutlineMount> {
+fn listed_mounts(asks: &BTreeMap<&str, MountAsk>) -> Vec<OutlineMount> {
     let mut list: Vec<_> = asks.iter().collect();
     list.sort_by_key(|(_, ask)| (ask.lines.first, ask.place));
-    let listed =
-        |(name, ask): (&String, &MountAsk)| OutlineMount::new(name, ask.required, ask.lines);
+    let listed = |(name, ask): (&&str, &MountAsk)| OutlineMount::new(name, ask.required, ask.lines);
     list.into_iter().map(listed).collect()
 }

@@ -46,7 +46,7 @@ impl Converter<'_> {
             }
             let mut more = false;
             for &id in &needed {
-                self.inherit(id);
+                self.inherit(id)?;
                 more |= self.run_triggers(id)?;
             }
             if !more {

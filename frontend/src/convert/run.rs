@@ -1,8 +1,11 @@
 //! `RUN` (rows DFI-07 to DFI-18).
 
+use std::borrow::Cow;
+
 use lamina_proto::pb;
 
 use crate::convert::Converter;
+use crate::convert::args::Arguments;
 use crate::convert::names;
 use crate::convert::stages::StageId;
 use crate::env::Env;
@@ -14,7 +17,6 @@ use crate::graph::FileBuilder;
 use crate::graph::Output;
 use crate::graph::Place;
 use crate::image;
-use crate::instructions::Argument;
 use crate::instructions::Network;
 use crate::instructions::Origin;
 use crate::instructions::Run;
@@ -167,9 +169,10 @@ impl Converter<'_> {
         summary: &str,
         triggered: bool,
     ) -> String {
-        let mut env = self.stages[id].state.env.clone();
-        for name in run.mounts.iter().filter_map(|mount| mount.env.as_ref()) {
-            env.set(name, "****");
+        let secrets = run.mounts.iter().filter_map(|mount| mount.env.as_ref());
+        let mut env = Cow::Borrowed(&self.stages[id].state.env);
+        for name in secrets {
+            env.to_mut().set(name, "****");
         }
         let lexer: Lexer = self.lexer.raw_quotes().keep_unset();
         let text = names::shown(&lexer, &format!("{}{summary}", origin.code), &env);
@@ -206,22 +209,14 @@ fn summary(document: &str) -> String {
 }
 
 /// Returns the command for the history: `|2 A=1 B=2` in front if there are build arguments.
-fn command_string(words: &[String], arguments: &[Argument], env: &Env) -> String {
-    let mut list: Vec<(&str, String)> = Vec::new();
-    for argument in arguments {
-        let default = argument.value.as_deref().unwrap_or_default();
-        let value = env.get(&argument.name).unwrap_or(default);
-        let entry = format!("{}={value}", argument.name);
-        match list.iter_mut().find(|(name, _)| *name == argument.name) {
-            Some(known) => known.1 = entry,
-            None => list.push((&argument.name, entry)),
-        }
-    }
+fn command_string(words: &[String], arguments: &Arguments, env: &Env) -> String {
     let mut parts = Vec::new();
-    if !list.is_empty() {
-        parts.push(format!("|{}", list.len()));
+    if !arguments.is_empty() {
+        parts.push(format!("|{}", arguments.len()));
     }
-    parts.extend(list.into_iter().map(|(_, entry)| entry));
+    for (name, default) in arguments.in_order() {
+        parts.push(format!("{name}={}", env.get(name).unwrap_or(default)));
+    }
     parts.extend(words.iter().cloned());
     parts.join(" ")
 }

@@ -10,6 +10,7 @@ use lamina_types::Platform;
 
 use crate::context::NamedContext;
 use crate::convert::Converter;
+use crate::convert::args::Arguments;
 use crate::convert::checks::Tracker;
 use crate::convert::outline::Asks;
 use crate::convert::state::PathSet;
@@ -18,7 +19,6 @@ use crate::error::FrontendError;
 use crate::error::Result;
 use crate::expand::Lexer;
 use crate::instructions::Action;
-use crate::instructions::Argument;
 use crate::instructions::Instruction;
 use crate::lines::Lines;
 use crate::located::Located;
@@ -60,13 +60,18 @@ pub(crate) struct StageState {
     /// The value of the option `context:<name>` that replaces the stage.
     pub(crate) named_context: Option<NamedContext>,
     pub(crate) base: Option<StageId>,
+    /// The first stage of the chain that it ends; itself if there is none.
+    pub(super) root: Option<StageId>,
     pub(crate) dependencies: Vec<(StageId, Lines)>,
+    /// The same stages, to be looked up.
+    pub(super) depends_on: BTreeSet<StageId>,
     pub(crate) instructions: Vec<Instruction>,
     pub(crate) commands: Vec<Command>,
     pub(crate) state: State,
     pub(crate) image: ImageConfig,
     pub(crate) base_image: Option<ImageConfig>,
-    pub(crate) build_args: Vec<Argument>,
+    /// What `ARG`s declared, with the values that they have then.
+    pub(crate) build_args: Arguments,
     /// What its instructions ask the client for.
     pub(super) asks: Asks,
     /// What it uses of the build context.
@@ -124,6 +129,7 @@ impl Stages {
         let id = StageId(self.list.len());
         if stage.named_context.is_none() {
             stage.base = self.by_name.get(&stage.base_name).copied();
+            stage.root = stage.base.map(|base| self.root(base));
         }
         if !stage.name.is_empty() {
             self.by_name.insert(stage.name.clone(), id);
@@ -186,11 +192,8 @@ impl Stages {
     }
 
     /// Returns the first stage of the chain that `id` ends.
-    pub(crate) fn root(&self, mut id: StageId) -> StageId {
-        while let Some(base) = self[id].base {
-            id = base;
-        }
-        id
+    pub(crate) fn root(&self, id: StageId) -> StageId {
+        self[id].root.unwrap_or(id)
     }
 
     /// Returns what is used of the tree that the chain of `id` starts from.
@@ -255,8 +258,7 @@ impl Stages {
     fn check_circles(&self, count: usize) -> Result<()> {
         let mut visited = BTreeSet::new();
         for id in (0..count).map(StageId) {
-            let mut path = Vec::new();
-            if let Some(lines) = self.find_circle(id, &mut visited, &mut path) {
+            if let Some(lines) = self.find_circle(id, &mut visited) {
                 let mut error = Located::nowhere(FrontendError::Circular {
                     stage: self[id].shown_name.clone(),
                 });
@@ -269,25 +271,30 @@ impl Stages {
         Ok(())
     }
 
-    fn find_circle(
-        &self,
-        id: StageId,
-        visited: &mut BTreeSet<StageId>,
-        path: &mut Vec<(StageId, Lines)>,
-    ) -> Option<Vec<Lines>> {
-        let on_path = |path: &[(StageId, Lines)], stage| path.iter().any(|(id, _)| *id == stage);
-        if !visited.insert(id) {
+    /// Returns the lines that lead from `start` into a circle, if there is one among the stages that
+    /// were not visited. Chains may be as long as the file, so the walk has a stack of its own.
+    fn find_circle(&self, start: StageId, visited: &mut BTreeSet<StageId>) -> Option<Vec<Lines>> {
+        if !visited.insert(start) {
             return None;
         }
-        for &(stage, lines) in &self[id].dependencies {
-            path.push((id, lines));
-            if stage == id || on_path(path, stage) {
-                return Some(path.iter().map(|(_, lines)| *lines).collect());
+        // Stages, the next dependency of each, and the lines that led on from it.
+        let mut path: Vec<(StageId, usize, Option<Lines>)> = vec![(start, 0, None)];
+        let mut on_path = BTreeSet::from([start]);
+        while let Some((id, next, led)) = path.last_mut() {
+            let Some(&(stage, lines)) = self[*id].dependencies.get(*next) else {
+                on_path.remove(id);
+                path.pop();
+                continue;
+            };
+            *next += 1;
+            *led = Some(lines);
+            if on_path.contains(&stage) {
+                return Some(path.iter().filter_map(|(_, _, led)| *led).collect());
             }
-            if let Some(circle) = self.find_circle(stage, visited, path) {
-                return Some(circle);
+            if visited.insert(stage) {
+                on_path.insert(stage);
+                path.push((stage, 0, None));
             }
-            path.pop();
         }
         None
     }
@@ -330,10 +337,10 @@ impl Stages {
     /// Notes that `id` needs what `command` takes from.
     pub(crate) fn depend(&mut self, id: StageId, command: &Command) {
         let lines = command.instruction.origin.lines;
-        let known = |list: &[(StageId, Lines)], stage| list.iter().any(|(id, _)| *id == stage);
         for &source in &command.sources {
-            if !known(&self[id].dependencies, source) {
-                self[id].dependencies.push((source, lines));
+            let stage = &mut self[id];
+            if stage.depends_on.insert(source) {
+                stage.dependencies.push((source, lines));
             }
         }
     }

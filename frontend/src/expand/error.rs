@@ -1,6 +1,7 @@
 //! What can be wrong with a substitution.
 
 use crate::expand::MAX_DEPTH;
+use crate::expand::MAX_EXPANDED_BYTES;
 use crate::quote::quoted;
 
 /// Says why a text cannot be expanded; the texts are BuildKit's.
@@ -52,6 +53,9 @@ pub enum ExpandError {
         /// What is wrong with it.
         reason: String,
     },
+    /// The values that are put in are too long together.
+    #[error("the text becomes longer than {MAX_EXPANDED_BYTES} bytes")]
+    TooLong,
     /// Too many substitutions inside each other.
     #[error("substitutions nested deeper than {MAX_DEPTH}")]
     TooDeep,

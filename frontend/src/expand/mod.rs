@@ -29,6 +29,9 @@ use crate::expand::scan::Scan;
 /// Substitutions inside substitutions deeper than this are refused.
 pub const MAX_DEPTH: u32 = 100;
 
+/// Texts that become longer than this are refused: values can be put in many times over.
+pub const MAX_EXPANDED_BYTES: usize = 16 << 20;
+
 /// How words are read. Options are set by chaining.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Lexer {

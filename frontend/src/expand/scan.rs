@@ -8,6 +8,7 @@ use crate::env::Env;
 use crate::expand::ExpandError;
 use crate::expand::Lexer;
 use crate::expand::MAX_DEPTH;
+use crate::expand::MAX_EXPANDED_BYTES;
 use crate::expand::words::WordBuffer;
 
 /// One pass over a text.
@@ -60,6 +61,9 @@ impl<'a> Scan<'a> {
                 return Ok((text, words.finish()));
             }
             self.piece(ch, &mut text, &mut words)?;
+            if text.len() > MAX_EXPANDED_BYTES {
+                return Err(ExpandError::TooLong);
+            }
         }
         match stop {
             // The caller says what was missing.
@@ -152,7 +156,12 @@ impl<'a> Scan<'a> {
                     self.push_quote(&mut read);
                     return Ok(read);
                 }
-                Some('$') => read.push_str(&self.dollar()?),
+                Some('$') => {
+                    read.push_str(&self.dollar()?);
+                    if read.len() > MAX_EXPANDED_BYTES {
+                        return Err(ExpandError::TooLong);
+                    }
+                }
                 Some(_) => self.inside_double_quotes(&mut read),
             }
         }

@@ -104,6 +104,13 @@ impl Vertex {
         self
     }
 
+    /// Returns about how many bytes this takes.
+    fn bytes(&self) -> usize {
+        let description = self.metadata.description.iter();
+        let description = description.map(|(key, value)| key.len() + value.len());
+        self.op.encoded_len() + description.sum::<usize>() + size_of::<Self>()
+    }
+
     /// Returns the index of `output` among the inputs, adding it if it is new.
     pub(crate) fn input(&mut self, output: Option<Output>) -> i64 {
         let Some(output) = output else { return NONE };
@@ -118,25 +125,34 @@ impl Vertex {
 
 /// The vertices of one build.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Graph(Vec<Vertex>);
+pub(crate) struct Graph {
+    vertices: Vec<Vertex>,
+    bytes: usize,
+}
 
 impl Graph {
     /// Adds a vertex whose inputs are in the graph already.
     pub(crate) fn add(&mut self, vertex: Vertex) -> VertexId {
-        self.0.push(vertex);
-        VertexId(self.0.len() - 1)
+        self.bytes = self.bytes.saturating_add(vertex.bytes());
+        self.vertices.push(vertex);
+        VertexId(self.vertices.len() - 1)
+    }
+
+    /// Returns about how many bytes all vertices take.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// Replaces a vertex by one with the same inputs or none.
     pub(crate) fn replace(&mut self, id: VertexId, vertex: Vertex) {
-        self.0[id.0] = vertex;
+        self.vertices[id.0] = vertex;
     }
 
     /// Marshals what `result` depends on; empty for scratch.
     ///
     /// `file` is the source that the vertices' lines are lines of.
-    pub(crate) fn definition(
-        &self,
+    pub(crate) fn into_definition(
+        mut self,
         result: Option<Output>,
         file: Option<&pb::SourceInfo>,
     ) -> pb::Definition {
@@ -145,9 +161,15 @@ impl Graph {
         };
         let mut marshal = Marshal::default();
         for id in self.reachable(result.vertex) {
-            marshal.vertex(id, &self.0[id.0]);
+            marshal.vertex(id, self.take(id));
         }
         marshal.finish(result, file)
+    }
+
+    /// Takes a vertex out; a vertex of nothing stays.
+    fn take(&mut self, id: VertexId) -> Vertex {
+        let empty = Vertex::new(pb::op::Op::File(pb::FileOp::default()));
+        std::mem::replace(&mut self.vertices[id.0], empty)
     }
 
     /// Says whether `result` depends on a process without a command.
@@ -155,7 +177,7 @@ impl Graph {
         let needed = result
             .map(|result| self.reachable(result.vertex))
             .unwrap_or_default();
-        needed.into_iter().any(|id| match &self.0[id.0].op {
+        needed.into_iter().any(|id| match &self.vertices[id.0].op {
             pb::op::Op::Exec(exec) => exec.meta.as_ref().is_none_or(|meta| meta.args.is_empty()),
             _ => false,
         })
@@ -167,7 +189,7 @@ impl Graph {
         let mut open = vec![id];
         while let Some(id) = open.pop() {
             if reachable.insert(id) {
-                open.extend(self.0[id.0].inputs.iter().map(|input| input.vertex));
+                open.extend(self.vertices[id.0].inputs.iter().map(|input| input.vertex));
             }
         }
         reachable
@@ -182,7 +204,7 @@ struct Marshal {
 }
 
 impl Marshal {
-    fn vertex(&mut self, id: VertexId, vertex: &Vertex) {
+    fn vertex(&mut self, id: VertexId, vertex: Vertex) {
         let op = pb::Op {
             inputs: vertex
                 .inputs
@@ -191,17 +213,16 @@ impl Marshal {
                 .collect(),
             platform: vertex.platform.as_ref().map(pb::Platform::from),
             constraints: Some(pb::WorkerConstraints::default()),
-            op: Some(vertex.op.clone()),
+            op: Some(vertex.op),
         };
         let bytes = op.encode_to_vec();
         let digest = Digest::of(&bytes).to_string();
         match self.definition.metadata.get_mut(&digest) {
-            Some(known) => merge_metadata(known, &vertex.metadata),
+            Some(known) => merge_metadata(known, vertex.metadata),
             None => {
                 self.definition.def.push(bytes);
-                self.definition
-                    .metadata
-                    .insert(digest.clone(), vertex.metadata.clone());
+                let metadata = &mut self.definition.metadata;
+                metadata.insert(digest.clone(), vertex.metadata);
             }
         }
         if let Some(lines) = vertex.lines {
@@ -261,16 +282,12 @@ impl Marshal {
 }
 
 /// Joins what is said of two vertices that turned out to be the same operation.
-fn merge_metadata(known: &mut pb::OpMetadata, other: &pb::OpMetadata) {
+fn merge_metadata(known: &mut pb::OpMetadata, other: pb::OpMetadata) {
     known.ignore_cache |= other.ignore_cache;
-    known.description.extend(other.description.clone());
-    known.caps.extend(other.caps.clone());
-    if other.progress_group.is_some() {
-        known.progress_group.clone_from(&other.progress_group);
-    }
-    if other.linux_resources.is_some() {
-        known.linux_resources.clone_from(&other.linux_resources);
-    }
+    known.description.extend(other.description);
+    known.caps.extend(other.caps);
+    known.progress_group = other.progress_group.or(known.progress_group.take());
+    known.linux_resources = other.linux_resources.or(known.linux_resources.take());
 }
 
 #[cfg(test)]

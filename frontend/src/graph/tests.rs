@@ -10,7 +10,7 @@ fn decoded(definition: &pb::Definition) -> Vec<pb::Op> {
 #[test]
 fn scratch_is_an_empty_definition() {
     assert_eq!(
-        Graph::default().definition(None, None),
+        Graph::default().into_definition(None, None),
         pb::Definition::default()
     );
 }
@@ -25,7 +25,7 @@ fn inputs_come_first_and_the_terminal_vertex_last() {
     let result = Output::of(graph.add(file.finish().at(Some(Lines::new(2, 3)))));
 
     let info = pb::SourceInfo::default();
-    let definition = graph.definition(Some(result), Some(&info));
+    let definition = graph.into_definition(Some(result), Some(&info));
     let ops = decoded(&definition);
     assert_eq!(ops.len(), 3, "the unused vertex is left out");
     assert_eq!(
@@ -46,7 +46,7 @@ fn equal_vertices_are_one_with_all_that_is_said_of_them() {
     let mut file = FileBuilder::new(Some(Output::of(one)));
     file.copy(Some(Output::of(two)), "/", "/x", CopyOptions::default());
     let result = Output::of(graph.add(file.finish()));
-    let definition = graph.definition(Some(result), None);
+    let definition = graph.into_definition(Some(result), None);
     assert_eq!(definition.def.len(), 3);
     let merged = &definition.metadata[&Digest::of(&definition.def[0]).to_string()];
     assert!(merged.ignore_cache);
@@ -64,7 +64,7 @@ fn marshalling_is_deterministic() {
             ..LocalSource::default()
         };
         let context = Output::of(graph.add(local(&source)));
-        graph.definition(Some(context), None)
+        graph.into_definition(Some(context), None)
     };
     assert_eq!(build().encode_to_vec(), build().encode_to_vec());
 }

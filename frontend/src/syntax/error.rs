@@ -1,6 +1,7 @@
 //! What can be wrong with the text of a Dockerfile.
 
 use crate::expand::ExpandError;
+use crate::syntax::MAX_INSTRUCTIONS;
 use crate::syntax::MAX_LINE_BYTES;
 
 /// Says why a text is not a Dockerfile. The texts are BuildKit's; clients match some of them.
@@ -28,6 +29,9 @@ pub enum SyntaxError {
     /// A line is longer than is read.
     #[error("dockerfile line greater than max allowed size of {MAX_LINE_BYTES}")]
     LineTooLong,
+    /// There are more instructions than are read.
+    #[error("more than {MAX_INSTRUCTIONS} instructions")]
+    TooManyInstructions,
     /// The file ends inside a here-document.
     #[error("unterminated heredoc")]
     UnterminatedHeredoc,

@@ -37,6 +37,10 @@ use crate::lines::Lines;
 /// The longest line, its line feed not counted; what BuildKit's scanner takes.
 pub const MAX_LINE_BYTES: usize = 65535;
 
+/// The most instructions: the engine takes no more steps in one definition. Each takes a thousand bytes
+/// once it is read, however short it is.
+pub const MAX_INSTRUCTIONS: usize = 100_000;
+
 /// A Dockerfile, cut into instructions.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Dockerfile {

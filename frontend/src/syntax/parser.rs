@@ -3,6 +3,7 @@
 use crate::lines::Lines;
 use crate::located::Located;
 use crate::syntax::Dockerfile;
+use crate::syntax::MAX_INSTRUCTIONS;
 use crate::syntax::Node;
 use crate::syntax::SyntaxError;
 use crate::syntax::arguments;
@@ -111,6 +112,10 @@ impl<'a> Parser<'a> {
         }
         if has_empty_line {
             self.file.empty_continuations.push(self.count);
+        }
+        if self.file.nodes.len() == MAX_INSTRUCTIONS {
+            let here = Lines::new(first, self.count);
+            return Err(Located::at(SyntaxError::TooManyInstructions, here));
         }
         let node = self.node(&text, first)?;
         self.file.nodes.push(node);

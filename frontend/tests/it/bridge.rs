@@ -59,6 +59,8 @@ pub(crate) struct RecordingBridge {
     pub(crate) archive: BTreeMap<String, Vec<(Vec<u8>, Stat)>>,
     /// The names of all look-ups of sources.
     pub(crate) lookups: Mutex<Vec<String>>,
+    /// Takes definitions without a look.
+    pub(crate) trusts: bool,
     /// Whether a rule is against all images.
     pub(crate) forbids_images: bool,
 }
@@ -150,6 +152,9 @@ impl Bridge for RecordingBridge {
             .push(definition.clone());
         if definition.def.is_empty() {
             return Ok(None);
+        }
+        if self.trusts {
+            return Ok(Some(Reference::foreign(definition)));
         }
         let loaded = Graph::load(&definition, &linux(), &Entitlements::default());
         let known = |error: &LoadError| !error.to_string().starts_with("requested feature ");

@@ -3,6 +3,7 @@
 #![expect(clippy::print_stdout, reason = "the report of the recorded cases")]
 
 mod answers;
+mod bounds;
 mod bridge;
 mod cases;
 mod definitions;
