@@ -120,10 +120,16 @@ impl Rule<'_> {
     }
 }
 
+/// The rule that no page explains.
+const BASE_IMAGE_PLATFORM: &str = "InvalidBaseImagePlatform";
+
 /// One row for each rule: name, address (its last part), description.
 macro_rules! facts {
     ($($variant:ident $name:literal $page:literal $description:literal;)*) => {
         impl Rule<'_> {
+            /// The names of all rules.
+            pub const NAMES: &'static [&'static str] = &[$($name,)* BASE_IMAGE_PLATFORM];
+
             fn facts(&self) -> Facts {
                 match self {
                     $(Self::$variant { .. } => Facts {
@@ -132,7 +138,7 @@ macro_rules! facts {
                         url: concat!("https://docs.docker.com/go/dockerfile/rule/", $page, "/"),
                     },)*
                     Self::InvalidBaseImagePlatform { .. } => Facts {
-                        name: "InvalidBaseImagePlatform",
+                        name: BASE_IMAGE_PLATFORM,
                         description: "Base image platform does not match expected target platform",
                         url: "",
                     },
