@@ -11,6 +11,7 @@ use lamina_llb::BuildResult;
 use lamina_llb::Frontend;
 use lamina_llb::Reference;
 use lamina_llb::ResultRefs;
+use lamina_llb::SolveOptions;
 use lamina_llb::Warning;
 use lamina_types::Platform;
 use serde::Serialize;
@@ -245,7 +246,12 @@ impl Build {
                 name.to_owned()
             }
         };
-        let reference = self.client.bridge().solve(converted.definition).await?;
+        let options = SolveOptions {
+            cache_imports: self.options.cache_from.clone(),
+            ..SolveOptions::default()
+        };
+        let bridge = self.client.bridge();
+        let reference = bridge.solve_with(converted.definition, options).await?;
         let metadata = &mut result.metadata;
         metadata.insert(key("containerimage.config"), encode(&converted.image)?);
         if let Some(base) = &converted.base_image {

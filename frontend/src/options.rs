@@ -8,6 +8,7 @@ pub use error::OptionsError;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use lamina_llb::CacheOption;
 use lamina_proto::pb;
 use lamina_types::Platform;
 use serde::Deserialize;
@@ -53,6 +54,9 @@ pub struct Options {
     pub cgroup_parent: String,
     /// `build-arg:BUILDKIT_CACHE_MOUNT_NS`
     pub cache_namespace: String,
+    /// `cache-from`: registry caches in the old form. Those of `cache-imports` the engine takes from the
+    /// client itself.
+    pub cache_from: Vec<CacheOption>,
     /// `build-arg:BUILDKIT_DOCKERFILE_CHECK`, which replaces the directive of the file.
     pub check: Option<LintOptions>,
 }
@@ -86,6 +90,7 @@ impl Options {
             ),
             cgroup_parent: text("cgroup-parent").to_owned(),
             cache_namespace: text("build-arg:BUILDKIT_CACHE_MOUNT_NS").to_owned(),
+            cache_from: cache_from(text("cache-from")),
             platforms,
             multi_platform,
             resolve_mode,
@@ -236,6 +241,16 @@ fn cache_imports(text: &str) -> Result<(), OptionsError> {
             reason: json_reason(text, &error),
         }),
     }
+}
+
+/// Reads references with commas between them (row FDF-21).
+fn cache_from(text: &str) -> Vec<CacheOption> {
+    let references = text.split(',').filter(|reference| !reference.is_empty());
+    let import = |reference: &str| CacheOption {
+        kind: "registry".to_owned(),
+        attrs: [("ref".to_owned(), reference.to_owned())].into(),
+    };
+    references.map(import).collect()
 }
 
 /// Says in the words that clients know why a text is not JSON.

@@ -1,4 +1,5 @@
-//! Questions about a Dockerfile (rows FDF-27 to FDF-30, ERR-08), beside the recorded answers.
+//! Questions about a Dockerfile (rows FDF-27, FDF-28, FDF-29, FDF-30, ERR-08), beside the recorded
+//! answers.
 
 use std::sync::Arc;
 

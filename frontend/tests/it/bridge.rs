@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use lamina_llb::Bridge;
 use lamina_llb::BuildError;
 use lamina_llb::BuildResult;
+use lamina_llb::CacheOption;
 use lamina_llb::Container;
 use lamina_llb::ContainerRequest;
 use lamina_llb::Entitlements;
@@ -41,7 +42,9 @@ type Files = BTreeMap<(String, String), Vec<u8>>;
 pub(crate) struct RecordingBridge {
     files: Files,
     options: BTreeMap<String, String>,
-    inputs: BTreeMap<String, pb::Definition>,
+    pub(crate) inputs: BTreeMap<String, pb::Definition>,
+    /// Caches that solves are to look in.
+    pub(crate) cache_imports: Mutex<Vec<CacheOption>>,
     /// Image configs by full reference.
     pub(crate) images: BTreeMap<String, Vec<u8>>,
     pub(crate) definitions: Mutex<Vec<pb::Definition>>,
@@ -170,8 +173,12 @@ impl Bridge for RecordingBridge {
     async fn solve_with(
         &self,
         definition: pb::Definition,
-        _: SolveOptions,
+        options: SolveOptions,
     ) -> Result<Option<Reference>, BuildError> {
+        self.cache_imports
+            .lock()
+            .expect("no test panics with it")
+            .extend(options.cache_imports);
         self.solve(definition).await
     }
 

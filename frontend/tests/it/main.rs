@@ -6,6 +6,7 @@ mod answers;
 mod bounds;
 mod bridge;
 mod cases;
+mod contexts;
 mod definitions;
 mod epochs;
 mod figures;

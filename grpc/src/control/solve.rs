@@ -184,10 +184,14 @@ fn check_compatibility(version: i64) -> Result<(), BuildError> {
     Err(BuildError::new(message))
 }
 
+/// Prefixes of options that ask for attestations (rows FDF-32, FDF-33).
+const ATTESTATIONS: [&str; 2] = ["attest:", "build-arg:BUILDKIT_ATTEST_"];
+
 /// An attestation that is switched off, or that goes nowhere but into an inline cache, is none.
 fn asks_for_attestation((key, value): (&String, &String)) -> bool {
     let has = |wanted: &str| value.split(',').any(|attribute| attribute == wanted);
-    key.starts_with("attest:") && !has("disabled=true") && !has("inline-only=true")
+    let asks = ATTESTATIONS.iter().any(|prefix| key.starts_with(prefix));
+    asks && !has("disabled=true") && !has("inline-only=true")
 }
 
 #[cfg(test)]

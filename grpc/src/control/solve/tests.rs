@@ -131,9 +131,9 @@ fn what_is_missing_is_refused_by_name() {
         let refused = refuse_missing_features(&request);
         refused.err().map(|error| error.message)
     };
-    let attest = |value: &'static str| {
+    let attest = |key: &'static str, value: &'static str| {
         move |request: &mut control::SolveRequest| {
-            request.frontend_attrs = pairs(&[("attest:provenance", value)]);
+            request.frontend_attrs = pairs(&[(key, value)]);
         }
     };
     assert_eq!(refused(&|_| {}), None);
@@ -157,12 +157,16 @@ fn what_is_missing_is_refused_by_name() {
         refused(&|request| request.proxy_network = true).as_deref(),
         Some("proxy networks are not supported by this engine")
     );
-    assert_eq!(
-        refused(&attest("mode=max")).as_deref(),
-        Some("attestations are not supported by this engine")
-    );
-    assert_eq!(refused(&attest("mode=min,inline-only=true")), None);
-    assert_eq!(refused(&attest("disabled=true")), None);
+    // Rows FDF-32, FDF-33.
+    for key in ["attest:provenance", "build-arg:BUILDKIT_ATTEST_PROVENANCE"] {
+        assert_eq!(
+            refused(&attest(key, "mode=max")).as_deref(),
+            Some("attestations are not supported by this engine"),
+            "{key}"
+        );
+        assert_eq!(refused(&attest(key, "mode=min,inline-only=true")), None);
+        assert_eq!(refused(&attest(key, "disabled=true")), None);
+    }
 }
 
 /// Row CSOL-14.

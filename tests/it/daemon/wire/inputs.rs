@@ -42,7 +42,7 @@ fn request(text: &str, options: &[(&str, &str)]) -> gateway::SolveRequest {
 }
 
 /// As `bake` links targets: the definition of one result is the named context of another build, and
-/// its configuration comes along as `input-metadata`.
+/// its configuration comes along as `input-metadata` (row FDF-24).
 #[test]
 fn a_result_is_a_named_context_of_the_next() {
     with_daemon(async |wire: &Wire| {
