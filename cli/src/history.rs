@@ -18,6 +18,7 @@ use crate::format::Format;
 use crate::metadata;
 use crate::progress;
 use crate::progress::Mode;
+use crate::progress::Patience;
 use crate::report;
 use crate::visible::visible;
 
@@ -171,16 +172,14 @@ fn duration(record: &BuildHistoryRecord) -> String {
 async fn logs(client: &Client, build: Option<&str>, mode: Mode) -> Result<ExitCode, CliError> {
     let record = find(client, build).await?;
     let mut messages = client.status(&record.r#ref).await?;
-    let (sender, events) = tokio::sync::mpsc::unbounded_channel();
-    let (shown, _) = progress::show(mode, events);
+    let (teller, shown, _) = progress::show(mode, Patience::EVER);
     while let Some(message) = messages.next().await {
         for event in progress::events(message?) {
-            // Nobody takes events when the display has failed; the rest is read all the same.
-            drop(sender.send(event));
+            teller.tell(event).await;
         }
     }
-    drop(sender);
-    drop(shown.await);
+    drop(teller);
+    drop(shown.steps().await);
     Ok(ExitCode::SUCCESS)
 }
 

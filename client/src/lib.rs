@@ -28,7 +28,7 @@
 //! let mut request = BuildRequest::new(Arc::new(session));
 //! request.definition = Some(State::scratch().mkfile("/hello", 0o644, "hi").definition());
 //! request.exports.push(("local".to_owned(), Default::default()));
-//! let (events, _) = tokio::sync::mpsc::unbounded_channel();
+//! let (events, _) = tokio::sync::mpsc::channel(16);
 //! client.solve(request, events, &CancelToken::new()).await?;
 //! # Ok(())
 //! # }
@@ -39,6 +39,7 @@ mod connect;
 mod containers;
 mod details;
 mod error;
+mod events;
 mod failure;
 pub mod frontend;
 mod gateway;
@@ -57,6 +58,7 @@ pub use containers::Exit;
 pub use containers::ProcessEvent;
 pub use containers::ProcessInput;
 pub use error::ClientError;
+pub use events::StatusSender;
 pub use failure::Failure;
 pub use gateway::Gateway;
 pub use request::BuildRequest;

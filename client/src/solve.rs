@@ -16,12 +16,12 @@ use lamina_proto::gateway;
 use lamina_session::fresh_id;
 use lamina_types::CancelToken;
 use lamina_types::Cancelled;
-use tokio::sync::mpsc;
 
 use crate::BuildRequest;
 use crate::Client;
 use crate::ClientError;
 use crate::Gateway;
+use crate::StatusSender;
 use crate::session_server;
 
 /// Progress may lag behind: how long after the last event of a build that has ended it is given up.
@@ -43,6 +43,9 @@ type Response = BTreeMap<String, String>;
 impl Client {
     /// Builds. Progress goes to `events` (row CCL-02); returns the exporters' response.
     ///
+    /// While `events` is full the daemon keeps what comes next, for as long as the build runs. Its end waits
+    /// five seconds for a receiver that takes nothing, and then gives the rest of the progress up.
+    ///
     /// Dropping the future, or cancelling, cancels the build (row NET-17). When this returns, the
     /// session has ended and no more events come.
     ///
@@ -51,12 +54,13 @@ impl Client {
     pub async fn solve(
         &self,
         request: BuildRequest,
-        events: mpsc::UnboundedSender<control::StatusResponse>,
+        events: impl Into<StatusSender> + Send,
         cancel: &CancelToken,
     ) -> Result<Response, ClientError> {
         let id = id_of(&request);
         let work = self.call_solve(&request, &id);
-        self.supervise(&id, &request, work, events, cancel).await
+        self.supervise(&id, &request, work, events.into(), cancel)
+            .await
     }
 
     /// Builds what `drive` returns, having driven the build through the gateway (row CSOL-03).
@@ -69,7 +73,7 @@ impl Client {
         &self,
         request: BuildRequest,
         drive: F,
-        events: mpsc::UnboundedSender<control::StatusResponse>,
+        events: impl Into<StatusSender> + Send,
         cancel: &CancelToken,
     ) -> Result<Response, ClientError>
     where
@@ -84,7 +88,8 @@ impl Client {
         };
         let solve = Box::pin(self.call_solve(&request, &id));
         let work = driven(solve, Box::pin(driver));
-        self.supervise(&id, &request, work, events, cancel).await
+        self.supervise(&id, &request, work, events.into(), cancel)
+            .await
     }
 
     async fn call_solve(&self, request: &BuildRequest, id: &str) -> Result<Response, ClientError> {
@@ -99,7 +104,7 @@ impl Client {
         id: &str,
         request: &BuildRequest,
         work: impl Future<Output = Result<Response, ClientError>>,
-        events: mpsc::UnboundedSender<control::StatusResponse>,
+        events: StatusSender,
         cancel: &CancelToken,
     ) -> Result<Response, ClientError> {
         cancel.check()?;
@@ -122,12 +127,7 @@ impl Client {
 
     /// Hands events on until the daemon has no more, nobody wants them, or the build has ended and
     /// there is silence. Progress is for people: its loss does not fail a build.
-    async fn follow(
-        &self,
-        id: &str,
-        events: mpsc::UnboundedSender<control::StatusResponse>,
-        ended: &CancelToken,
-    ) {
+    async fn follow(&self, id: &str, events: StatusSender, ended: &CancelToken) {
         let request = control::StatusRequest { r#ref: id.into() };
         let mut control = self.control();
         let opened = until_silent(control.status(request), ended, FIRST_EVENT_SILENCE).await;
@@ -141,7 +141,8 @@ impl Client {
             match message {
                 Ok(Some(event)) => {
                     silence = STATUS_SILENCE;
-                    if events.send(event).is_err() {
+                    let sent = until_silent(events.send(event), ended, silence).await;
+                    if sent != Some(true) {
                         return;
                     }
                 }

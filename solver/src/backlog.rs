@@ -15,23 +15,28 @@ use crate::events::Event;
 /// Bytes from which on processes wait. A log that is quick always has some on the way.
 const MUCH: usize = 8 << 20;
 
-/// Counts bytes of logs that were sent and not taken yet.
+/// Counts bytes of logs that were sent and not taken yet, and what it takes to keep them.
 #[derive(Debug, Default)]
 pub struct Backlog(AtomicUsize);
 
 impl Backlog {
-    /// Notes that whoever receives the events has taken so many bytes of logs.
+    /// Notes that whoever receives the events has taken one with so many bytes of logs.
     pub fn take(&self, bytes: usize) {
-        self.0.fetch_sub(bytes, Ordering::Relaxed);
+        self.0.fetch_sub(weight(bytes), Ordering::Relaxed);
     }
 
     fn add(&self, bytes: usize) {
-        self.0.fetch_add(bytes, Ordering::Relaxed);
+        self.0.fetch_add(weight(bytes), Ordering::Relaxed);
     }
 
     fn is_much(&self) -> bool {
         self.0.load(Ordering::Relaxed) > MUCH
     }
+}
+
+/// A process may write single bytes, so an event counts beside what is in it.
+fn weight(bytes: usize) -> usize {
+    bytes + size_of::<Event>()
 }
 
 /// Sends events of a build. A receiver that went away is no error.
@@ -40,6 +45,8 @@ pub struct EventSender {
     events: UnboundedSender<Event>,
     /// Kept by a receiver that says what it takes.
     backlog: Option<Arc<Backlog>>,
+    /// Whom the receiver hands the events on to.
+    next: Option<Arc<Self>>,
 }
 
 impl From<UnboundedSender<Event>> for EventSender {
@@ -48,6 +55,7 @@ impl From<UnboundedSender<Event>> for EventSender {
         Self {
             events,
             backlog: None,
+            next: None,
         }
     }
 }
@@ -59,7 +67,15 @@ impl EventSender {
         Self {
             events,
             backlog: Some(backlog),
+            next: None,
         }
+    }
+
+    /// Counts as being behind if `next` is, to whom the receiver hands the events on.
+    #[must_use]
+    pub fn followed_by(self, next: Self) -> Self {
+        let next = Some(Arc::new(next));
+        Self { next, ..self }
     }
 
     /// Sends an event.
@@ -73,7 +89,8 @@ impl EventSender {
     /// Says whether the receiver is far behind; one that went away never is.
     pub(crate) fn is_behind(&self) -> bool {
         let is_much = self.backlog.as_ref().is_some_and(|log| log.is_much());
-        is_much && !self.events.is_closed()
+        let is_late = is_much && !self.events.is_closed();
+        is_late || self.next.as_ref().is_some_and(|next| next.is_behind())
     }
 }
 
@@ -97,12 +114,15 @@ mod tests {
             data: vec![0; bytes],
             time: SystemTime::UNIX_EPOCH,
         };
-        sender.send(log(MUCH));
+        sender.send(log(MUCH - weight(0)));
         assert!(!sender.is_behind());
         sender.send(log(1));
         assert!(sender.is_behind());
-        backlog.take(MUCH);
-        assert!(!sender.is_behind());
+        let (events, _received) = tokio::sync::mpsc::unbounded_channel();
+        let before = EventSender::from(events).followed_by(sender.clone());
+        assert!(before.is_behind(), "the next one is");
+        backlog.take(MUCH - weight(0));
+        assert!(!sender.is_behind() && !before.is_behind());
         sender.send(log(MUCH));
         assert!(sender.is_behind());
         drop(received);

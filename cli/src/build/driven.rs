@@ -26,6 +26,7 @@ use lamina_llb::Pipe;
 use lamina_proto::gateway;
 use tokio::io::DuplexStream;
 
+use super::job::Asked;
 use super::shell::DebugShell;
 use crate::call::Answer;
 use crate::call::Call;
@@ -127,39 +128,29 @@ impl Driven {
 
 /// Asks for what a build of `source` would make, at once and not when it is needed.
 fn frontend_of(source: &BuildSource) -> gateway::SolveRequest {
-    let mut request = gateway::SolveRequest {
+    let asked = Asked::of(source);
+    gateway::SolveRequest {
         evaluate: true,
+        definition: asked.definition,
+        frontend: asked.frontend,
+        frontend_opt: asked.options,
+        frontend_inputs: asked.inputs,
         ..gateway::SolveRequest::default()
-    };
-    match source.clone() {
-        BuildSource::Frontend {
-            name,
-            options,
-            inputs,
-        } => {
-            request.frontend = name;
-            request.frontend_opt = options;
-            request.frontend_inputs = inputs;
-        }
-        BuildSource::Definition(definition) => request.definition = Some(definition),
-        // The command line makes none of these.
-        BuildSource::Client { .. } => {}
     }
-    request
 }
 
 /// The frontend of an engine in this process that is this command itself.
 struct InProcess(Mutex<Option<DuplexStream>>);
 
 /// Returns a source for an engine in this process, and the pipe from which it is driven.
-pub(super) fn in_process() -> (BuildSource, DuplexStream) {
+pub(super) fn in_process() -> (BuildSource, Option<DuplexStream>) {
     let (ours, theirs) = tokio::io::duplex(PIPE_BYTES);
     let source = BuildSource::Client {
         frontend: Arc::new(InProcess(Mutex::new(Some(theirs)))),
         options: Default::default(),
         inputs: Default::default(),
     };
-    (source, ours)
+    (source, Some(ours))
 }
 
 #[async_trait]

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use lamina_daemon::places;
 use lamina_engine::BuildRequest;
+use lamina_engine::BuildSource;
 use lamina_engine::Engine;
 use lamina_engine::EngineOptions;
 use lamina_engine::ExportRequest;
@@ -15,7 +16,6 @@ use lamina_executor::userns::IdMapping;
 use lamina_llb::Entitlements;
 use lamina_registry::HostConfig;
 use lamina_registry::RegistryConfig;
-use tokio::sync::mpsc;
 
 use super::driven;
 use super::driven::Driven;
@@ -40,17 +40,35 @@ pub(super) async fn run(
     let cancel = signals::cancel_on_signal()?;
     let entitlements = Entitlements::parse(&job.allow).map_err(CliError::Entitlement)?;
     options.entitlements = entitlements.clone();
-    let (sender, events) = mpsc::unbounded_channel();
-    let (shown, holder) = progress::show(args.progress, events);
+    let opened = tokio::select! {
+        opened = Engine::open(options) => opened?,
+        () = cancel.cancelled() => return Ok(signals::INTERRUPTED.into()),
+    };
+    let (events, shown, holder) = progress::watch(args.progress);
     let driven = driver.map(|driver| Driven::new(driver, &job.source, holder));
     let (source, pipe) = match &driven {
-        Some(_) => {
-            let (source, pipe) = driven::in_process();
-            (source, Some(pipe))
-        }
+        Some(_) => driven::in_process(),
         None => (job.source.clone(), None),
     };
-    let request = BuildRequest {
+    let driving = async {
+        if let (Some(driven), Some(pipe)) = (&driven, pipe) {
+            driven.drive_over(pipe).await;
+        }
+    };
+    let request = request(&job, source, entitlements);
+    let (outcome, ()) = tokio::join!(opened.build(request, events, &cancel), driving);
+    let response = outcome.map(|outcome| outcome.exporter_response);
+    // Everything is on disk and no process is left before the end is told; the state folder is free by
+    // then, whatever the screen does.
+    opened.settle().await;
+    drop(opened);
+    let steps = shown.steps().await;
+    let code = driven.as_ref().and_then(Driven::finish);
+    super::end(&job, response, args, &steps, code)
+}
+
+fn request(job: &Job, source: BuildSource, entitlements: Entitlements) -> BuildRequest {
+    BuildRequest {
         exports: job.outputs.iter().map(export).collect(),
         cache_imports: job.caches.imports.clone(),
         cache_exports: job.caches.exports.clone(),
@@ -58,24 +76,7 @@ pub(super) async fn run(
         no_cache: job.no_cache,
         entitlements,
         ..BuildRequest::new(source, Arc::clone(&job.session))
-    };
-    let opened = tokio::select! {
-        opened = Engine::open(options) => opened?,
-        () = cancel.cancelled() => return Ok(signals::INTERRUPTED.into()),
-    };
-    let driving = async {
-        if let (Some(driven), Some(pipe)) = (&driven, pipe) {
-            driven.drive_over(pipe).await;
-        }
-    };
-    let (outcome, ()) = tokio::join!(opened.build(request, sender, &cancel), driving);
-    // Everything is on disk and no process is left before the end is told.
-    opened.settle().await;
-    drop(opened);
-    let steps = shown.await.unwrap_or_default();
-    let response = outcome.map(|outcome| outcome.exporter_response);
-    let code = driven.as_ref().and_then(Driven::finish);
-    super::end(&job, response, args, &steps, code)
+    }
 }
 
 fn export(output: &Output) -> ExportRequest {

@@ -5,6 +5,7 @@ use std::io::IsTerminal as _;
 use std::sync::Arc;
 
 use lamina_engine::BuildSource;
+use lamina_proto::pb;
 use lamina_proto::sourcepolicy::Policy;
 use lamina_registry::ImageReference;
 use lamina_session::Session;
@@ -34,6 +35,39 @@ const NO_RESULT: &str = "the result stays in the cache only; say where it goes w
 
 /// What the exporters report.
 pub(super) type Response = BTreeMap<String, String>;
+
+/// What makes the result, as requests over a wire have it.
+#[derive(Default)]
+pub(super) struct Asked {
+    pub(super) definition: Option<pb::Definition>,
+    /// Empty without one.
+    pub(super) frontend: String,
+    pub(super) options: BTreeMap<String, String>,
+    pub(super) inputs: BTreeMap<String, pb::Definition>,
+}
+
+impl Asked {
+    pub(super) fn of(source: &BuildSource) -> Self {
+        match source.clone() {
+            BuildSource::Definition(definition) => Self {
+                definition: Some(definition),
+                ..Self::default()
+            },
+            BuildSource::Frontend {
+                name,
+                options,
+                inputs,
+            } => Self {
+                definition: None,
+                frontend: name,
+                options,
+                inputs,
+            },
+            // The command line makes none of these.
+            BuildSource::Client { .. } => Self::default(),
+        }
+    }
+}
 
 /// A build.
 pub(super) struct Job {

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use lamina_client::BuildRequest;
 use lamina_client::ClientError;
 use lamina_client::Failure;
-use lamina_engine::BuildSource;
 use lamina_llb::BuildError;
 use lamina_llb::CacheOption;
 use lamina_llb::SourceExcerpt;
@@ -14,13 +13,18 @@ use tokio::sync::mpsc;
 
 use super::driven::Driven;
 use super::driven::Driver;
+use super::job::Asked;
 use super::job::Job;
 use crate::args::ConnectionArgs;
 use crate::args::ResultArgs;
 use crate::connect;
 use crate::error::CliError;
 use crate::progress;
+use crate::progress::Patience;
 use crate::signals;
+
+/// Messages of the daemon that wait to be taken apart; the others wait there.
+const MESSAGES: usize = 16;
 
 /// The code of what was cancelled.
 const CANCELLED: i32 = 1;
@@ -38,15 +42,13 @@ pub(super) async fn run(
         client = connect::connect_to(address, connection) => client?,
         () = cancel.cancelled() => return Ok(signals::INTERRUPTED.into()),
     };
-    let (sender, mut messages) = mpsc::unbounded_channel();
-    let (told, events) = mpsc::unbounded_channel();
-    let (shown, holder) = progress::show(args.progress, events);
+    let (sender, mut messages) = mpsc::channel(MESSAGES);
+    let (teller, shown, holder) = progress::show(args.progress, Patience::SHORT);
     let driven = driver.map(|driver| Driven::new(driver, &job.source, holder));
     let converted = tokio::spawn(async move {
         while let Some(message) = messages.recv().await {
             for event in progress::events(message) {
-                // The display lives until its events end.
-                drop(told.send(event));
+                teller.tell(event).await;
             }
         }
     });
@@ -59,7 +61,7 @@ pub(super) async fn run(
         }
     };
     drop(converted.await);
-    let steps = shown.await.unwrap_or_default();
+    let steps = shown.steps().await;
     let code = driven.as_ref().and_then(Driven::finish);
     let outcome = match outcome {
         Ok(response) => Ok(response),
@@ -85,12 +87,13 @@ fn request(job: &Job) -> BuildRequest {
         options.iter().map(pair).collect()
     };
     let outputs = job.outputs.iter();
-    let mut request = BuildRequest {
+    let asked = Asked::of(&job.source);
+    BuildRequest {
         id: String::new(),
-        definition: None,
-        frontend: String::new(),
-        options: Default::default(),
-        inputs: Default::default(),
+        definition: asked.definition,
+        frontend: asked.frontend,
+        options: asked.options,
+        inputs: asked.inputs,
         exports: outputs
             .map(|output| (output.kind.clone(), output.attrs.clone()))
             .collect(),
@@ -100,22 +103,7 @@ fn request(job: &Job) -> BuildRequest {
         policy: job.policy.clone(),
         internal: false,
         session: Arc::clone(&job.session),
-    };
-    match job.source.clone() {
-        BuildSource::Definition(definition) => request.definition = Some(definition),
-        BuildSource::Frontend {
-            name,
-            options,
-            inputs,
-        } => {
-            request.frontend = name;
-            request.options = options;
-            request.inputs = inputs;
-        }
-        // The command line makes none of these.
-        BuildSource::Client { .. } => {}
     }
-    request
 }
 
 /// The daemon's error as one of this process, so that both are reported alike.

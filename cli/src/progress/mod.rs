@@ -1,7 +1,7 @@
 //! Shows a build while it runs.
 //!
-//! Events come in on a channel, from an engine in this process or, by way of [`status`], from a
-//! daemon; [`model`] keeps what they say, and one [`Display`] renders it:
+//! Events come from an engine in this process or, by way of [`status`], from a daemon, and wait in a
+//! [`queue`] for the display ([`show`](mod@show)), which has a thread of its own; [`model`] keeps what they say, and one [`Display`] renders it:
 //! `plain` as lines, `tty` as a live picture, `rawjson` for programs, `quiet` as nothing. After a
 //! failure [`report`] prints the failed step's log and the excerpt of the user's file.
 
@@ -9,30 +9,29 @@ mod hint;
 mod hold;
 mod model;
 mod plain;
+mod queue;
 mod rawjson;
 mod report;
+mod show;
 mod status;
 mod tty;
 
 use std::io::IsTerminal as _;
-use std::time::Duration;
 
 use clap::ValueEnum;
 use lamina_solver::Event;
-use tokio::sync::mpsc::UnboundedReceiver;
-use tokio::task::JoinHandle;
 
 pub(crate) use hold::Holder;
 pub(crate) use model::Steps;
+pub(crate) use queue::Patience;
+pub(crate) use queue::Teller;
 pub(crate) use report::marked_lines;
 pub(crate) use report::report_failure;
+pub(crate) use show::show;
+pub(crate) use show::watch;
 pub(crate) use status::events;
 
-use hold::Hold;
 use model::Change;
-
-/// How often the live picture is drawn.
-const REDRAW: Duration = Duration::from_millis(100);
 
 /// The values of `--progress`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -79,71 +78,6 @@ fn display(mode: Mode) -> Box<dyn Display> {
         Mode::Auto | Mode::Plain => Box::new(plain::Plain::new(std::io::stderr())),
         Mode::Rawjson => Box::new(rawjson::RawJson::new(std::io::stderr())),
         Mode::Quiet => Box::new(Silent),
-    }
-}
-
-/// Starts a task that shows events until their sender is gone, and returns all that they said. The
-/// holder makes it leave the screen to others.
-pub(crate) fn show(mode: Mode, events: UnboundedReceiver<Event>) -> (JoinHandle<Steps>, Holder) {
-    let (holder, holds) = hold::channel();
-    (tokio::spawn(show_held(mode, events, holds)), holder)
-}
-
-async fn show_held(
-    mode: Mode,
-    mut events: UnboundedReceiver<Event>,
-    mut holds: UnboundedReceiver<Hold>,
-) -> Steps {
-    let mut shown: Box<dyn Display> = display(mode);
-    let mut steps = Steps::default();
-    let mut clock = tokio::time::interval(REDRAW);
-    loop {
-        tokio::select! {
-            event = events.recv() => match event {
-                Some(event) => {
-                    if let Some(change) = steps.apply(&event) {
-                        shown.change(&mut steps, &change, &event);
-                    }
-                }
-                None => break,
-            },
-            Some(hold) = holds.recv() => {
-                shown.finish(&steps);
-                be_still(hold, &mut steps, &mut events).await;
-                // What is on the screen by then is not to be drawn over.
-                shown = Box::new(Silent);
-            }
-            _ = clock.tick() => shown.tick(&steps),
-        }
-    }
-    shown.finish(&steps);
-    steps
-}
-
-/// Takes note of events without showing them, until the screen is free again.
-async fn be_still(hold: Hold, steps: &mut Steps, events: &mut UnboundedReceiver<Event>) {
-    let Hold {
-        error,
-        still,
-        mut ended,
-    } = hold;
-    if let Some(error) = error {
-        crate::report::text(&report_failure(&error, steps));
-    }
-    // Who has gone wants it no more.
-    still.send(()).unwrap_or_default();
-    loop {
-        tokio::select! {
-            event = events.recv() => match event {
-                Some(event) => {
-                    steps.apply(&event);
-                }
-                // The caller notices that there are no more.
-                None => return drop(ended.await),
-            },
-            // Never sent, so this is the drop.
-            _ = &mut ended => return,
-        }
     }
 }
 

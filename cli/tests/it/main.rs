@@ -3,6 +3,7 @@
 mod calls;
 mod harness;
 mod run;
+mod screens;
 mod streams;
 
 use std::fs;

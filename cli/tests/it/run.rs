@@ -13,7 +13,7 @@ use crate::harness::Daemon;
 use crate::harness::Finished;
 use crate::harness::skip_unless_root;
 
-const BUSYBOX: &str = "/bin/busybox";
+pub(crate) const BUSYBOX: &str = "/bin/busybox";
 
 const DOCKERFILE: &str = "FROM scratch AS base
 COPY busybox /bin/busybox
@@ -42,7 +42,7 @@ fn prepared() -> Option<Daemon> {
 }
 
 /// Puts a program with a shell at `to`.
-fn place_busybox(to: &Path) {
+pub(crate) fn place_busybox(to: &Path) {
     fs::write(to, fs::read(BUSYBOX).expect("readable")).expect("written");
     fs::set_permissions(to, fs::Permissions::from_mode(0o755)).expect("owned");
 }
@@ -250,7 +250,7 @@ fn a_failing_step_gets_a_shell() {
     daemon.write(
         "failing/Dockerfile",
         "FROM scratch\nCOPY busybox /bin/busybox\nCOPY busybox /bin/sh\nENV A=b\nWORKDIR /w\n\
-         RUN echo dirt >left; exit 6\n",
+         RUN echo dirt >left; busybox seq 1 3000; echo the last of $((3000 + 1)); exit 6\n",
     );
     place_busybox(&daemon.path("failing/busybox"));
     let keys = "echo it is $(busybox cat left) $A; busybox tty\nexit 3\n";
@@ -260,6 +260,9 @@ fn a_failing_step_gets_a_shell() {
             return;
         };
         assert!(shown.contains("it is dirt b\r\n/dev/pts/0"), "{shown}");
+        let before_shell = shown.split("A shell where").next().unwrap_or_default();
+        let last = before_shell.matches("the last of 3001").count();
+        assert_eq!(last, 2, "as progress and in the report: {shown}");
         assert!(shown.contains("code 6"), "{shown}");
         assert_eq!(before, after, "the terminal is as it was");
     }

@@ -25,7 +25,6 @@ use lamina_types::CancelToken;
 use lamina_types::Digest;
 use lamina_types::panic_text;
 use lamina_types::without_credentials;
-use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::mpsc::unbounded_channel;
 use tokio::sync::oneshot;
 
@@ -53,7 +52,8 @@ impl Engine {
     /// Everything is evaluated, also without exporters (row CSOL-21). A build that fails or is
     /// cancelled leaves nothing but what is cached and its record in the history; dropping the future
     /// cancels it (row NET-17). Steps that only it wanted are being stopped when this returns, and
-    /// [`Engine::settle`] waits until they are.
+    /// [`Engine::settle`] waits until they are. Steps wait with their output if `events` is counted and far
+    /// behind.
     ///
     /// # Errors
     /// [`BuildError`] of the first step, frontend or exporter that failed; if a build of that id runs
@@ -62,9 +62,10 @@ impl Engine {
     pub async fn build(
         &self,
         request: BuildRequest,
-        events: UnboundedSender<Event>,
+        events: impl Into<EventSender> + Send,
         cancel: &CancelToken,
     ) -> Result<BuildOutcome, BuildError> {
+        let events = events.into();
         let cancel = cancel.child();
         let _left = cancel.cancel_on_drop();
         let running = self.0.running.begin()?;
@@ -77,7 +78,7 @@ impl Engine {
     async fn run(
         self,
         mut request: BuildRequest,
-        watcher: UnboundedSender<Event>,
+        watcher: EventSender,
         cancel: CancelToken,
         running: RunningBuild,
     ) -> Result<BuildOutcome, BuildError> {
@@ -89,7 +90,8 @@ impl Engine {
         let (events, receiver) = unbounded_channel();
         let path = self.0.history.blobs().temporary();
         let backlog = Arc::new(Backlog::default());
-        let events = EventSender::counted(events, Arc::clone(&backlog));
+        let events =
+            EventSender::counted(events, Arc::clone(&backlog)).followed_by(watcher.clone());
         let (recorder, log) = Recorder::new(&path, self.0.step_log, receiver, watcher);
         let recorder = recorder.counting(backlog);
         let registration = self.0.builds.register(&id, log);

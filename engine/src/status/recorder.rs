@@ -8,11 +8,11 @@ use std::time::SystemTime;
 
 use lamina_solver::Backlog;
 use lamina_solver::Event;
+use lamina_solver::EventSender;
 use lamina_solver::VertexEvent;
 use lamina_types::Digest;
 use lamina_types::LogStream;
 use tokio::sync::mpsc::UnboundedReceiver;
-use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -38,7 +38,7 @@ const STREAMS: [LogStream; 2] = [LogStream::Stdout, LogStream::Stderr];
 pub(crate) struct Recorder {
     events: UnboundedReceiver<Event>,
     /// Gets every event at once.
-    watcher: UnboundedSender<Event>,
+    watcher: EventSender,
     limits: StepLogLimits,
     writer: LogWriter,
     batch: Batch,
@@ -55,7 +55,7 @@ impl Recorder {
         path: &Path,
         limits: StepLogLimits,
         events: UnboundedReceiver<Event>,
-        watcher: UnboundedSender<Event>,
+        watcher: EventSender,
     ) -> (Self, StatusLog) {
         let (log, writer) = StatusLog::create(path);
         let recorder = Self {
@@ -209,7 +209,7 @@ impl Recorder {
 
     /// A watcher that went away is no error.
     fn pass(&self, event: Event) {
-        drop(self.watcher.send(event));
+        self.watcher.send(event);
     }
 }
 
