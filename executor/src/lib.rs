@@ -34,6 +34,7 @@ mod cdi;
 mod cgroup;
 mod channel;
 mod containers;
+mod detached;
 mod error;
 mod executor;
 mod files;

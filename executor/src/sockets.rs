@@ -6,7 +6,6 @@
 
 use std::io;
 use std::os::fd::AsFd;
-use std::os::fd::AsRawFd;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener as StdListener;
 use std::path::Path;
@@ -28,6 +27,7 @@ use tokio::net::UnixStream;
 use tokio::task::JoinSet;
 
 use crate::ExecError;
+use crate::detached::by_descriptor;
 use crate::error::Doing;
 use crate::userns;
 
@@ -94,7 +94,7 @@ impl SocketDir {
     ) -> Result<(Listening, OwnedFd), ExecError> {
         let name = self.next.fetch_add(1, Ordering::Relaxed).to_string();
         // By descriptor, since the path of a socket may have 107 bytes at most.
-        let path = format!("/proc/self/fd/{}/{name}", self.dir.as_raw_fd());
+        let path = by_descriptor(&self.dir).join(&name);
         let listener = StdListener::bind(path).doing("make a socket for a step")?;
         let file = SocketFile {
             dir: Arc::clone(&self.dir),

@@ -12,8 +12,6 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::AsFd as _;
-use std::os::fd::AsRawFd;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
@@ -24,9 +22,10 @@ use rustix::fs::Mode;
 use rustix::fs::OFlags;
 use rustix::fs::SealFlags;
 use rustix::io::Errno;
-use rustix::mount::FsMountFlags;
-use rustix::mount::FsOpenFlags;
 use rustix::mount::MountAttrFlags;
+
+use crate::detached::by_descriptor;
+use crate::detached::new_mount;
 
 /// A program that can be started and not be changed.
 #[derive(Debug)]
@@ -53,10 +52,6 @@ impl Sealed {
     }
 }
 
-fn by_descriptor(descriptor: &impl AsRawFd) -> PathBuf {
-    format!("/proc/self/fd/{}", descriptor.as_raw_fd()).into()
-}
-
 /// Opens the file through an overlay of its folder, which the kernel wants to have two layers.
 fn overlaid(original: &File, empty: &Path) -> io::Result<OwnedFd> {
     let real = std::fs::read_link(by_descriptor(original))?;
@@ -70,13 +65,10 @@ fn overlaid(original: &File, empty: &Path) -> io::Result<OwnedFd> {
     }
     let layers = [by_descriptor(&folder), by_descriptor(&empty)];
     let layers = layers.map(|layer| layer.display().to_string()).join(":");
-    let overlay = rustix::mount::fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
-    rustix::mount::fsconfig_set_string(overlay.as_fd(), "lowerdir", layers)?;
-    rustix::mount::fsconfig_create(overlay.as_fd())?;
     let attributes = MountAttrFlags::MOUNT_ATTR_RDONLY
         | MountAttrFlags::MOUNT_ATTR_NOSUID
         | MountAttrFlags::MOUNT_ATTR_NODEV;
-    let mount = rustix::mount::fsmount(overlay.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, attributes)?;
+    let mount = new_mount("overlay", &[("lowerdir", &layers)], attributes)?;
     open_in(&mount, Path::new(name))
 }
 

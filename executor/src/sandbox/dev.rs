@@ -2,7 +2,6 @@
 //! (row EXC-36).
 
 use std::io;
-use std::os::fd::AsRawFd;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
@@ -15,8 +14,9 @@ use rustix::mount::MountAttrFlags;
 use super::Machine;
 use super::mounts::INERT;
 use super::mounts::attach;
-use super::mounts::new_mount;
 use super::mounts::system_place;
+use crate::detached::by_descriptor;
+use crate::detached::new_mount;
 use crate::wire::Devices;
 use crate::wire::Failure;
 
@@ -121,7 +121,7 @@ fn bind_from_host(dev: &OwnedFd, name: &str) -> io::Result<()> {
     )?);
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let place = rustix::fs::openat(dev, name, flags, Mode::empty())?;
-    let target = format!("/proc/self/fd/{}", place.as_raw_fd());
+    let target = by_descriptor(&place);
     libmount::BindMount::new(format!("/dev/{name}"), target)
         .mount()
         .map_err(|error| io::Error::other(error.to_string()))

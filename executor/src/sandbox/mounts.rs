@@ -2,7 +2,6 @@
 
 use std::io;
 use std::os::fd::AsFd;
-use std::os::fd::AsRawFd;
 use std::os::fd::BorrowedFd;
 use std::os::fd::OwnedFd;
 
@@ -13,8 +12,6 @@ use rustix::fs::Mode;
 use rustix::fs::OFlags;
 use rustix::fs::PROC_SUPER_MAGIC;
 use rustix::io::Errno;
-use rustix::mount::FsMountFlags;
-use rustix::mount::FsOpenFlags;
 use rustix::mount::MountAttrFlags;
 use rustix::mount::MountPropagationFlags;
 use rustix::mount::MoveMountFlags;
@@ -28,6 +25,8 @@ use super::dev;
 use super::prepare::Prepared;
 use super::prepare::PreparedMount;
 use super::proc;
+use crate::detached::by_descriptor;
+use crate::detached::new_mount;
 use crate::in_root;
 use crate::sys;
 use crate::wire::Devices;
@@ -37,26 +36,6 @@ use crate::wire::Failure;
 pub(super) const INERT: MountAttrFlags = MountAttrFlags::MOUNT_ATTR_NOSUID
     .union(MountAttrFlags::MOUNT_ATTR_NODEV)
     .union(MountAttrFlags::MOUNT_ATTR_NOEXEC);
-
-/// Makes a mount of a new file system, nowhere yet.
-pub(super) fn new_mount(
-    file_system: &str,
-    options: &[(&str, &str)],
-    attributes: MountAttrFlags,
-) -> io::Result<OwnedFd> {
-    let context = rustix::mount::fsopen(file_system, FsOpenFlags::FSOPEN_CLOEXEC)?;
-    rustix::mount::fsconfig_set_string(context.as_fd(), "source", file_system)?;
-    for (key, value) in options {
-        if value.is_empty() {
-            rustix::mount::fsconfig_set_flag(context.as_fd(), *key)?;
-        } else {
-            rustix::mount::fsconfig_set_string(context.as_fd(), *key, *value)?;
-        }
-    }
-    rustix::mount::fsconfig_create(context.as_fd())?;
-    let flags = FsMountFlags::FSMOUNT_CLOEXEC;
-    Ok(rustix::mount::fsmount(context.as_fd(), flags, attributes)?)
-}
 
 /// Makes another mount of what `place` is of, nowhere yet, with everything mounted below it.
 pub(crate) fn clone_tree(place: impl AsFd) -> io::Result<OwnedFd> {
@@ -159,7 +138,7 @@ fn refuse_proc(place: &OwnedFd, dest: &RootedPath) -> Result<(), Failure> {
 }
 
 fn put_tmpfs(root: &OwnedFd, place: &OwnedFd, mount: &PreparedMount) -> io::Result<()> {
-    let mut tmpfs = libmount::Tmpfs::new(format!("/proc/self/fd/{}", place.as_raw_fd()));
+    let mut tmpfs = libmount::Tmpfs::new(by_descriptor(place));
     if let Some(size) = mount.size_bytes {
         tmpfs = tmpfs.size_bytes(usize::try_from(size).unwrap_or(usize::MAX));
     }

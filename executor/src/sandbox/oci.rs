@@ -37,6 +37,7 @@ use super::mounts;
 use super::path_error;
 use super::prepare::Prepared;
 use super::prepare::PreparedMount;
+use crate::detached;
 use crate::sys;
 use crate::wire::Devices;
 use crate::wire::Failure;
@@ -60,10 +61,10 @@ pub(super) fn run(
     if step.description.devices == Devices::NoDev {
         sys::set_mount_attributes(step.root(), MountAttrFlags::MOUNT_ATTR_NODEV, false).at("/")?;
     }
-    let proc = mounts::new_mount("proc", &[], mounts::INERT).at("mount /proc")?;
+    let proc = detached::new_mount("proc", &[], mounts::INERT).at("mount /proc")?;
     mounts::attach(&proc, open_dir(Path::new("/proc"))?).at("mount /proc")?;
     let bundle = PathBuf::from(&step.description.stage);
-    let tmpfs = mounts::new_mount("tmpfs", &[("mode", "0700")], MountAttrFlags::empty())
+    let tmpfs = detached::new_mount("tmpfs", &[("mode", "0700")], MountAttrFlags::empty())
         .at("make a bundle")?;
     mounts::attach(&tmpfs, &prepared.stage).at("make a bundle")?;
     make_dir(&tmpfs, "state")?;
@@ -112,7 +113,7 @@ fn hide_second_version() -> Result<(), Failure> {
     if !second.exists() {
         return Ok(());
     }
-    let cover = mounts::new_mount("tmpfs", &[], mounts::INERT).at(second.display())?;
+    let cover = detached::new_mount("tmpfs", &[], mounts::INERT).at(second.display())?;
     Ok(mounts::attach(&cover, open_dir(second)?).at(second.display())?)
 }
 

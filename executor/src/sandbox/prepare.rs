@@ -21,7 +21,7 @@ use super::Step;
 use super::mounts::INERT;
 use super::mounts::attach;
 use super::mounts::clone_tree;
-use super::mounts::new_mount;
+use crate::detached::new_mount;
 use crate::in_root;
 use crate::sys;
 use crate::userns;

@@ -18,7 +18,7 @@ use rustix::mount::MountAttrFlags;
 
 use super::mounts::attach;
 use super::mounts::clone_tree;
-use super::mounts::new_mount;
+use crate::detached::new_mount;
 use crate::in_root;
 use crate::sys;
 use crate::wire::Failure;
