@@ -60,9 +60,6 @@ pub enum ExecError {
     /// The program of a process that somebody talks to is not there or not executable (row EXE-20).
     #[error("unable to start container process: {0}")]
     NotStarted(String),
-    /// OCI runtimes hide where their processes are.
-    #[error("further processes in a container need the built-in runtime")]
-    NotJoinable,
     /// The step needs owners that this user's single id cannot stand for.
     #[error("{0}")]
     NeedsMoreIds(String),

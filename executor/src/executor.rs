@@ -86,10 +86,6 @@ impl Executor {
         Arc::clone(&self.0)
     }
 
-    pub(crate) fn engine(&self) -> &Engine {
-        &self.0.engine
-    }
-
     /// Returns where steps are that ask for no network in particular.
     #[must_use]
     pub fn networks(&self) -> &Networks {

@@ -181,7 +181,7 @@ pub(crate) fn plan(
         devices,
         &sources,
     );
-    description.oci_runtime = oci_runtime(engine, &cgroup);
+    description.oci_runtime = oci_runtime(engine, cgroup.inner_path("oci"));
     description.pid_max = cgroup.unlimited_processes;
     description.terminal = ends.terminal;
     description.tells_start = ends.started.is_some();
@@ -285,12 +285,12 @@ fn make_cgroup(engine: &Engine, spec: &ProcessSpec) -> Result<StepCgroup, ExecEr
     })
 }
 
-fn oci_runtime(engine: &Engine, cgroup: &StepCgroup) -> Option<OciRuntime> {
+fn oci_runtime(engine: &Engine, cgroup: String) -> Option<OciRuntime> {
     match &engine.runtime {
         RuntimeKind::Builtin => None,
         RuntimeKind::Oci(program) => Some(OciRuntime {
             program: program.to_string_lossy().into_owned(),
-            cgroup: cgroup.inner_path("oci"),
+            cgroup,
         }),
     }
 }

@@ -9,6 +9,7 @@
 //!                                      the payload, then as many as the description says
 //!                  step -> daemon      Report::Failed, if the program could not be started
 //!                  step -> daemon      Report::Terminal with its terminal, before the program starts
+//!                  step -> daemon      Report::Process with the program's process, if it is another
 //!                  runtime -> daemon   Report::Born with the process, unless it is a mere step
 //!                  runtime -> daemon   Report::Exited or Report::Signaled, always the last
 //! payload (memfd)  u64 little endian: length of the description, the description as JSON, blobs
@@ -186,6 +187,8 @@ pub(crate) enum Source {
 pub(crate) enum Report {
     /// The process is there; its pidfd comes along.
     Born,
+    /// The program's own process comes along, where the one that was told before stands for it.
+    Process,
     /// The terminal of the process comes along, the side that is not the program's.
     Terminal,
     /// The program did not start. An exit follows and means nothing.

@@ -5,6 +5,7 @@ use std::os::fd::OwnedFd;
 
 use lamina_types::CancelToken;
 use lamina_types::Progress;
+use rustix::process::Signal;
 use tokio::io::AsyncReadExt as _;
 use tokio::net::UnixStream;
 use tokio::net::unix::pipe::Receiver;
@@ -116,7 +117,7 @@ impl Inner {
                 }
                 Attended::Further(sandbox, spec) => {
                     let process = sandbox.0.first.try_clone().doing("name a container")?;
-                    let sent = plan::join(spec, &sandbox.0.inside, process, ends)?;
+                    let sent = plan::join(&engine, spec, &sandbox.0.inside, (process, ends))?;
                     plan::send(&socket, &sent)?;
                     link.hand_over(Order::Join, &[theirs.as_fd(), sandbox.0.first.as_fd()])?;
                     None
@@ -139,8 +140,10 @@ impl Inner {
         let told = watch.until_started(started, cancel).await;
         told.and_then(|alive| alive.ok_or_else(|| self.link().lost()))?;
         if let (None, Some(pidfd)) = (&watch.failure, watch.pidfd.take()) {
+            let program = watch.program.as_ref().map(OwnedFd::try_clone);
             let live = Live {
                 pidfd,
+                program: program.transpose().doing("name a process")?,
                 terminal: watch.terminal.take(),
                 inside,
             };
@@ -163,6 +166,8 @@ impl Inner {
 struct Watch {
     socket: UnixStream,
     pidfd: Option<OwnedFd>,
+    /// The program's process, if the one that the runtime kills is another.
+    program: Option<OwnedFd>,
     terminal: Option<OwnedFd>,
     failure: Option<Failure>,
     status: Option<ExitStatus>,
@@ -177,6 +182,7 @@ impl Watch {
         Ok(Self {
             socket: UnixStream::from_std(socket).doing("watch a process")?,
             pidfd: None,
+            program: None,
             terminal: None,
             failure: None,
             status: None,
@@ -221,6 +227,7 @@ impl Watch {
                 received = receive_with_descriptors(&self.socket) => received,
                 () = cancel.cancelled(), if !self.given_up => {
                     self.given_up = true;
+                    self.kill_program();
                     // An error means that the runtime has closed its end already.
                     rustix::net::shutdown(&self.socket, rustix::net::Shutdown::Write).ok();
                     continue;
@@ -231,6 +238,14 @@ impl Watch {
             };
             self.note(report, descriptors);
             return Ok(true);
+        }
+    }
+
+    /// Kills what does not end with the process that the runtime kills.
+    fn kill_program(&self) {
+        if let Some(program) = &self.program {
+            // An error means that it has ended.
+            rustix::process::pidfd_send_signal(program, Signal::KILL).ok();
         }
     }
 
@@ -254,6 +269,7 @@ impl Watch {
         let descriptor = descriptors.into_iter().next();
         match report {
             Report::Born => self.pidfd = descriptor,
+            Report::Process => self.program = descriptor,
             Report::Terminal => self.terminal = descriptor,
             Report::Failed(failure) => self.failure = Some(failure),
             Report::Exited(code) => self.status = Some(ExitStatus::Code(code)),

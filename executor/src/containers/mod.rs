@@ -29,7 +29,6 @@ use crate::Executor;
 use crate::JoinSpec;
 use crate::Process;
 use crate::ProcessSpec;
-use crate::RuntimeKind;
 use crate::error::Doing;
 use crate::executor::Busy;
 use crate::plan::Inside;
@@ -63,13 +62,16 @@ pub struct ProcessControl {
 pub struct Sandbox(Arc<SandboxInner>);
 
 struct SandboxInner {
-    first: Arc<OwnedFd>,
+    first: OwnedFd,
     inside: Inside,
 }
 
 /// What is known once the program runs.
 struct Live {
+    /// The process that the runtime has started, in the namespaces of the sandbox.
     pidfd: OwnedFd,
+    /// The program's, if it is another.
+    program: Option<OwnedFd>,
     terminal: Option<OwnedFd>,
     /// Of a first process only.
     inside: Option<Inside>,
@@ -93,11 +95,9 @@ impl Executor {
             .attended(Attended::First(Box::new(spec)), streams, cancel)
             .await?;
         let inside = live.inside.take().ok_or_else(lost)?;
+        let first = live.pidfd.try_clone().doing("name a container")?;
         let launched = launched.finish(live)?;
-        let sandbox = SandboxInner {
-            first: Arc::clone(&launched.control.pidfd),
-            inside,
-        };
+        let sandbox = SandboxInner { first, inside };
         Ok((launched, Sandbox(Arc::new(sandbox))))
     }
 
@@ -114,9 +114,6 @@ impl Executor {
         streams: ProcessStreams,
         cancel: &CancelToken,
     ) -> Result<Launched, ExecError> {
-        if self.engine().runtime != RuntimeKind::Builtin {
-            return Err(ExecError::NotJoinable);
-        }
         let attended = Attended::Further(sandbox.clone(), spec);
         let (live, launched) = self.attended(attended, streams, cancel).await?;
         launched.finish(live)
@@ -171,7 +168,7 @@ impl Unfinished {
         Ok(Launched {
             process,
             control: ProcessControl {
-                pidfd: Arc::new(live.pidfd),
+                pidfd: Arc::new(live.program.unwrap_or(live.pidfd)),
                 terminal,
             },
             stdin: ours.stdin,

@@ -126,7 +126,7 @@ impl Inner {
             let status = match report {
                 None => return Err(self.link.lost()),
                 // Only processes of containers tell these.
-                Some(Report::Born | Report::Terminal) => continue,
+                Some(Report::Born | Report::Process | Report::Terminal) => continue,
                 Some(Report::Failed(why)) => {
                     failure = Some(why);
                     continue;

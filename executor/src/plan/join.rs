@@ -6,8 +6,10 @@ use lamina_snapshotter::Tree;
 use lamina_types::RootedPath;
 
 use super::Ends;
+use super::Engine;
 use super::KEEP_OPEN;
 use super::environment;
+use super::oci_runtime;
 use super::with_payload;
 use crate::ExecError;
 use crate::JoinSpec;
@@ -36,16 +38,19 @@ pub(crate) struct Inside {
 /// # Errors
 /// Nothing is left then.
 pub(crate) fn join(
+    engine: &Engine,
     spec: JoinSpec,
     inside: &Inside,
-    process: OwnedFd,
-    ends: Ends,
+    (process, ends): (OwnedFd, Ends),
 ) -> Result<Vec<OwnedFd>, ExecError> {
     environment::check(&spec.args, &spec.env, &spec.cwd, &spec.ulimits)?;
     let who = user::look_up(&inside.tree, &spec.user)?;
     let mut description = Description {
         terminal: ends.terminal,
         tells_start: ends.started.is_some(),
+        // The runtime knows the groups of its container.
+        oci_runtime: oci_runtime(engine, String::new()),
+        stage: engine.stage.to_string_lossy().into_owned(),
         ..describe(spec, who, inside)
     };
     let mut descriptors: Vec<OwnedFd> = ends.standard.into_iter().collect();

@@ -16,6 +16,7 @@ use rustix::process::DumpableBehavior;
 use super::Machine;
 use super::Step;
 use super::finish;
+use super::oci;
 use crate::wire::Failure;
 use crate::wire::Network;
 use crate::wire::ROOT;
@@ -23,6 +24,9 @@ use crate::wire::ROOT;
 /// Ends with the step's program running in the container whose process stands where other steps
 /// have their root.
 pub(super) fn run(mut step: Step, machine: &Machine) -> Result<Infallible, Failure> {
+    if let Some(oci) = step.description.oci_runtime.clone() {
+        return oci::join(step, &oci);
+    }
     let mut namespaces = CloneFlags::CLONE_NEWNS
         | CloneFlags::CLONE_NEWIPC
         | CloneFlags::CLONE_NEWUTS

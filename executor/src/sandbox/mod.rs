@@ -31,8 +31,8 @@ use std::convert::Infallible;
 use std::fs::File;
 use std::io;
 use std::io::Write;
+use std::mem::ManuallyDrop;
 use std::os::fd::AsFd;
-use std::os::fd::IntoRawFd as _;
 use std::os::fd::OwnedFd;
 use std::panic::AssertUnwindSafe;
 
@@ -83,6 +83,9 @@ struct Step {
     descriptors: Vec<OwnedFd>,
     /// Where the terminal is sent to.
     socket: OwnedFd,
+    /// Closed by the start of the program or the end of the process, when all is reported, and so not with
+    /// the step.
+    started: Option<ManuallyDrop<OwnedFd>>,
 }
 
 impl Step {
@@ -134,8 +137,8 @@ fn run(socket: &OwnedFd, order: Order, machine: &Machine) -> Result<Infallible, 
     }
     leave_namespaces(&step)?;
     let prepared = prepare::prepare(&step)?;
-    if let Some(oci) = &step.description.oci_runtime {
-        return oci::run(&step, &prepared, oci);
+    if let Some(oci) = step.description.oci_runtime.clone() {
+        return oci::run(step, prepared, &oci);
     }
     mounts::attach(step.root(), &prepared.stage).at("mount the root")?;
     mounts::dress_root(&step, &prepared, machine)?;
@@ -155,15 +158,16 @@ fn receive(socket: &OwnedFd) -> io::Result<Step> {
     if !counted {
         return Err(io::ErrorKind::InvalidData.into());
     }
-    if description.tells_start {
-        // Closed by the start of the program or the end of the process, when all is reported.
-        descriptors.pop().map(OwnedFd::into_raw_fd);
-    }
+    let started = match description.tells_start {
+        true => descriptors.pop().map(ManuallyDrop::new),
+        false => None,
+    };
     Ok(Step {
         description,
         blobs,
         descriptors,
         socket: socket.try_clone()?,
+        started,
     })
 }
 

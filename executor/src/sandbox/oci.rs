@@ -12,8 +12,10 @@
 //!
 //! The runtime then takes this process's place. It is the first process of its pid namespace, so
 //! the step ends with it, however it ends. Its exit code is the step's, and what it says about a
-//! program that it cannot start is on the step's standard error.
+//! program that it cannot start is on the step's standard error. A process that somebody talks to is
+//! [attended] instead.
 
+mod attended;
 mod spec;
 
 use std::convert::Infallible;
@@ -42,22 +44,37 @@ use crate::sys;
 use crate::wire::Devices;
 use crate::wire::Failure;
 use crate::wire::OciRuntime;
+pub(super) use attended::join;
 
 /// Where programs are looked for; the environment of the runtime holds nothing else.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// What who asks for a terminal is told.
-const NO_TERMINAL: &str = "terminals need the built-in runtime";
+/// What the container is called by its runtime, which knows no other.
+const NAME: &str = "step";
 
-/// Ends with the OCI runtime running in this process.
-pub(super) fn run(
-    step: &Step,
-    prepared: &Prepared,
-    oci: &OciRuntime,
-) -> Result<Infallible, Failure> {
-    if step.description.terminal {
-        return Err(Failure::Sandbox(NO_TERMINAL.to_owned()));
+/// The runtime's own notes, in the bundle.
+const STATE: &str = "state";
+
+/// Ends with the OCI runtime running in this process, or attending to the program.
+pub(super) fn run(step: Step, prepared: Prepared, oci: &OciRuntime) -> Result<Infallible, Failure> {
+    let bundle = make_bundle(&step, &prepared, oci)?;
+    drop(prepared);
+    if is_crun(&oci.program) {
+        hide_second_version()?;
     }
+    if step.description.tells_start {
+        return attended::first(step, oci, &bundle);
+    }
+    finish::connect_streams(&step).at("connect the standard streams")?;
+    sys::reset_signals().at("reset signals")?;
+    rustix::process::umask(Mode::from_raw_mode(0o022));
+    let place = bundle.to_string_lossy();
+    let words = ["run", "--bundle", &place, NAME];
+    run_runtime(&oci.program, &bundle, &[], &words)
+}
+
+/// Puts everything below the stage; returns its path.
+fn make_bundle(step: &Step, prepared: &Prepared, oci: &OciRuntime) -> Result<PathBuf, Failure> {
     if step.description.devices == Devices::NoDev {
         sys::set_mount_attributes(step.root(), MountAttrFlags::MOUNT_ATTR_NODEV, false).at("/")?;
     }
@@ -67,7 +84,7 @@ pub(super) fn run(
     let tmpfs = detached::new_mount("tmpfs", &[("mode", "0700")], MountAttrFlags::empty())
         .at("make a bundle")?;
     mounts::attach(&tmpfs, &prepared.stage).at("make a bundle")?;
-    make_dir(&tmpfs, "state")?;
+    make_dir(&tmpfs, STATE)?;
     mounts::attach(step.root(), make_dir(&tmpfs, "rootfs")?).at("mount the root")?;
     for (number, mount) in prepared.mounts.iter().enumerate() {
         put(&tmpfs, &number.to_string(), mount)?;
@@ -80,10 +97,7 @@ pub(super) fn run(
     File::from(file)
         .write_all(config.to_string().as_bytes())
         .at("write config.json")?;
-    finish::connect_streams(step).at("connect the standard streams")?;
-    sys::reset_signals().at("reset signals")?;
-    rustix::process::umask(Mode::from_raw_mode(0o022));
-    exec(&oci.program, &bundle)
+    Ok(bundle)
 }
 
 fn open_dir(path: &Path) -> Result<OwnedFd, Failure> {
@@ -122,25 +136,25 @@ fn is_crun(program: &str) -> bool {
     name.is_some_and(|name| name.as_bytes().starts_with(b"crun"))
 }
 
-fn exec(program: &str, bundle: &Path) -> Result<Infallible, Failure> {
+/// Ends with the runtime running in this process, for the container of `bundle`. The `options` are for
+/// all of its commands, `words` are the command.
+fn run_runtime(
+    program: &str,
+    bundle: &Path,
+    options: &[&str],
+    words: &[&str],
+) -> Result<Infallible, Failure> {
     let found = super::lookup::program(program, &[format!("PATH={PATH}")])
         .map_err(|error| Failure::Sandbox(format!("the OCI runtime: {error}")))?;
-    let mut arguments = vec![program.to_owned()];
+    let mut arguments = vec![program];
     if is_crun(program) {
-        hide_second_version()?;
-        arguments.push("--cgroup-manager=disabled".to_owned());
+        arguments.push("--cgroup-manager=disabled");
     }
-    let bundle = bundle.to_string_lossy();
-    arguments.extend([
-        "--root".to_owned(),
-        format!("{bundle}/state"),
-        "run".to_owned(),
-    ]);
-    arguments.extend([
-        "--bundle".to_owned(),
-        bundle.into_owned(),
-        "step".to_owned(),
-    ]);
+    let state = bundle.join(STATE);
+    let state = state.to_string_lossy();
+    arguments.extend(["--root", &state]);
+    arguments.extend(options.iter().chain(words));
+    let arguments: Vec<String> = arguments.into_iter().map(str::to_owned).collect();
     let arguments = finish::c_strings(&arguments)?;
     let path = CString::new(found.as_os_str().as_bytes())
         .map_err(|_| Failure::Sandbox("the OCI runtime's path is no path".to_owned()))?;

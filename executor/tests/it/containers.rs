@@ -23,10 +23,10 @@ pub(crate) const SOME: ProcessStreams = ProcessStreams::Pipes {
 };
 
 /// Waits for a signal, and ends with the code that its name has here.
-const WAITS: &str =
+pub(crate) const WAITS: &str =
     "trap 'exit 10' USR1; trap 'exit 11' TERM; echo up; while :; do sleep 0.01; done";
 
-async fn launch(world: &Fixture, script: &str) -> (Launched, Sandbox) {
+pub(crate) async fn launch(world: &Fixture, script: &str) -> (Launched, Sandbox) {
     start(world, world.shell(script), SOME)
         .await
         .expect("launched")
@@ -41,7 +41,7 @@ pub(crate) async fn start(
     world.executor.launch(spec, streams, &cancel).await
 }
 
-async fn join(
+pub(crate) async fn join(
     world: &Fixture,
     sandbox: &Sandbox,
     spec: JoinSpec,
@@ -66,7 +66,7 @@ pub(crate) fn script(text: &str) -> JoinSpec {
     command(&["/bin/sh", "-c", text])
 }
 
-async fn all(output: &mut Option<ProcessOutput>) -> String {
+pub(crate) async fn all(output: &mut Option<ProcessOutput>) -> String {
     let output = output.as_mut().expect("wanted");
     let mut read = Vec::new();
     loop {

@@ -30,7 +30,8 @@ pub(super) fn write(step: &Step, prepared: &Prepared, bundle: &Path, cgroup: &st
     })
 }
 
-fn process(description: &Description) -> Value {
+/// Writes what is about the process alone.
+pub(super) fn process(description: &Description) -> Value {
     let limits: Vec<Value> = description
         .limits
         .iter()
@@ -53,6 +54,7 @@ fn process(description: &Description) -> Value {
         sets["ambient"] = json!(names);
     }
     json!({
+        "terminal": description.terminal,
         "args": description.args,
         "env": description.env,
         "cwd": description.cwd,
