@@ -43,6 +43,15 @@ pub(super) struct Directory {
     pub(super) left: AtomicUsize,
 }
 
+impl Directory {
+    /// Says whether it may be there for something else than itself: for what is inside, or copied up for a
+    /// call that failed then, which leaves its time as it was.
+    pub(super) fn may_be_implied(&self, below: &Entry) -> bool {
+        let is_untouched = self.before.mtime_ns() == below.stat().mtime_ns;
+        !self.names.is_empty() || self.open.path.is_root() || is_untouched
+    }
+}
+
 impl Pending {
     /// Opens it, and finds what the lower has there.
     pub(super) fn open(self) -> Result<Open, SnapshotError> {

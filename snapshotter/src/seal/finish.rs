@@ -71,7 +71,7 @@ impl Sealer<'_> {
         match (self.upper.said_implied(path), below) {
             // A directory in the place of a file is a change of the layer's own.
             (Some(said), _) => Ok(said && !replaced),
-            (None, Some(below)) if !cut_off && (!directory.names.is_empty() || path.is_root()) => {
+            (None, Some(below)) if !cut_off && directory.may_be_implied(below) => {
                 let owners = self.upper.store().owners();
                 let (_, ours) = metadata::stat_of_opened(owners, &**dir).at(path)?;
                 Ok(same_directory(&ours, below.stat()))
