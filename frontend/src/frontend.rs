@@ -30,6 +30,7 @@ use crate::lint::Linter;
 use crate::options::Options;
 use crate::options::OptionsError;
 use crate::platform::format_all;
+use crate::quote::quoted;
 use crate::syntax::syntax_directive;
 
 mod answer;
@@ -193,9 +194,9 @@ impl Build {
     }
 
     fn warn_of_repeated(&self, platform: &Platform) {
-        let shown = format_all(platform);
+        let shown = quoted(&format_all(platform));
         let warning = Warning {
-            short: format!("Duplicate platform result requested {shown:?}"),
+            short: format!("Duplicate platform result requested {shown}"),
             level: 1,
             ..Warning::default()
         };

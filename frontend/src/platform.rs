@@ -91,8 +91,7 @@ pub fn format_all(platform: &Platform) -> String {
 
 /// Returns what progress adds for a step on `own` that builds for another platform, as in
 /// `->arm64`: the one that the arguments `TARGET*` name, if the step sees them (row DFL-07).
-#[must_use]
-pub fn crossing(own: &Platform, env: &Env) -> String {
+pub(crate) fn crossing(own: &Platform, env: &Env) -> String {
     let Some(target) = target(own, env) else {
         return String::new();
     };
