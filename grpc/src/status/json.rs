@@ -6,6 +6,7 @@
 
 use std::sync::LazyLock;
 
+use lamina_content::to_go_json;
 use prost::Message;
 use prost_reflect::DescriptorPool;
 use prost_reflect::DeserializeOptions;
@@ -51,7 +52,7 @@ pub(super) fn write(name: &str, message: &impl Message, dialect: Dialect) -> Opt
     let serialized = dynamic.serialize_with_options(value::Serializer, &options);
     let mut json = serialized.ok()?;
     sort_maps(&mut json, &dynamic.descriptor());
-    serde_json::to_vec(&json).ok().map(escaped)
+    to_go_json(&json).ok()
 }
 
 /// Puts the entries of maps in the order of their keys; the fields of messages keep theirs.
@@ -84,28 +85,4 @@ pub(super) fn read<M: Message + Default>(name: &str, json: &[u8]) -> Option<M> {
     let dynamic =
         DynamicMessage::deserialize_with_options(descriptor(name), &mut deserializer, &options);
     dynamic.ok()?.transcode_to().ok()
-}
-
-/// Escapes what Go's encoder does beyond the standard, so that the bytes are the same. None of
-/// these characters occurs outside of strings.
-fn escaped(json: Vec<u8>) -> Vec<u8> {
-    let text = match String::from_utf8(json) {
-        Ok(text) => text,
-        Err(error) => return error.into_bytes(),
-    };
-    if !text.contains(['<', '>', '&', '\u{2028}', '\u{2029}']) {
-        return text.into_bytes();
-    }
-    let mut out = String::with_capacity(text.len() + 16);
-    for c in text.chars() {
-        match c {
-            '<' => out.push_str("\\u003c"),
-            '>' => out.push_str("\\u003e"),
-            '&' => out.push_str("\\u0026"),
-            '\u{2028}' => out.push_str("\\u2028"),
-            '\u{2029}' => out.push_str("\\u2029"),
-            other => out.push(other),
-        }
-    }
-    out.into_bytes()
 }
