@@ -181,7 +181,8 @@ pub(super) fn remote(context: &NamedContext) -> Result<Vertex> {
     let (kind, _) = context.split()?;
     let value = &context.value;
     let is_web = is_url(value);
-    if !is_web && kind != "git" && !kind.starts_with("git@") {
+    let is_git = ["git", "ssh"].contains(&kind) || kind.starts_with("git@");
+    if !is_web && !is_git {
         let (kind, name) = (kind.to_owned(), context.name.clone());
         return Err(FrontendError::ContextKind { kind, name }.into());
     }

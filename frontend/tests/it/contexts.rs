@@ -162,6 +162,17 @@ async fn named_directories_have_shared_keys() {
     assert_eq!(found[0].attrs["local.sharedkeyhint"], "context:other-key");
 }
 
+/// Rows FDF-22, SRC-19: an address of ssh is one of a repository, and the client's agent is asked.
+#[tokio::test]
+async fn named_contexts_are_reached_through_ssh() {
+    for address in ["ssh://git@h.test:22/x.git#v1", "git@h.test:x.git#v1"] {
+        let options = [("context:other", address)];
+        let found = built(RecordingBridge::of("FROM other\nRUN x\n", &options)).await;
+        assert!(found[0].identifier.ends_with("/x.git#v1"), "{found:?}");
+        assert_eq!(found[0].attrs["git.mountsshsock"], "default", "{address}");
+    }
+}
+
 /// Row FDF-31: there is no answer, and the client is told so by name.
 #[tokio::test]
 async fn definitions_are_no_answer() {
