@@ -1,5 +1,5 @@
 //! Feeds the first two stages and the expansion of variables with damaged Dockerfiles, and ends at
-//! the first panic, which prints the input:
+//! the first that panics or takes more than ten seconds, which it prints:
 //!
 //! ```text
 //! cargo run --release -p lamina-frontend --example fuzz -- [INPUTS [SEED]]
@@ -7,18 +7,20 @@
 //!
 //! The inputs are the recorded Dockerfiles of `tests/goldens`, each with some bytes changed, cut out,
 //! repeated or taken from another one. It needs no special compiler; the same seed gives the same
-//! inputs.
+//! inputs. `fuzz/` feeds the same functions with what libFuzzer comes up with.
+
+mod harness;
+mod watch;
 
 use std::fs;
 use std::io::Write as _;
 use std::panic::catch_unwind;
+use std::process::ExitCode;
 
-use lamina_frontend::env::Env;
-use lamina_frontend::expand::Lexer;
-use lamina_frontend::instructions;
-use lamina_frontend::lint::LintOptions;
-use lamina_frontend::lint::Linter;
-use lamina_frontend::syntax;
+use watch::Watch;
+
+/// How many inputs are made if nobody says.
+const INPUTS: u64 = 1_000_000;
 
 /// What is put in besides bytes of other inputs: what some part of the language looks for.
 const TOKENS: [&str; 32] = [
@@ -112,48 +114,53 @@ fn damaged(corpus: &[String], numbers: &mut Numbers) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// Runs everything that reads text on it; all outcomes are fine, as long as there is one.
-fn read(text: &str) {
-    let linter = Linter::new(LintOptions::default());
-    if let Ok(file) = syntax::parse(text) {
-        drop(instructions::stages(&file, &linter));
+/// Reads `[INPUTS [SEED]]`; `None` for anything else. The generator cannot start from 0.
+fn arguments() -> Option<(u64, u64)> {
+    let mut numbers = Vec::new();
+    for text in std::env::args().skip(1) {
+        numbers.push(text.parse().ok()?);
     }
-    drop(syntax::syntax_directive(text));
-    drop(syntax::check_directive(text));
-    let env: Env = [("A", "a/b.c"), ("E", ""), ("V", "é x")]
-        .into_iter()
-        .collect();
-    let plain = Lexer::new('\\');
-    for lexer in [
-        plain,
-        plain.raw_quotes().keep_unset(),
-        Lexer::new('`').ignore_quotes(),
-    ] {
-        drop(lexer.expand(text, &env));
+    match numbers[..] {
+        [] => Some((INPUTS, 1)),
+        [count] => Some((count, 1)),
+        [count, seed] if seed > 0 => Some((count, seed)),
+        _ => None,
     }
 }
 
-fn main() -> std::io::Result<()> {
-    let mut arguments = std::env::args()
-        .skip(1)
-        .map(|text| text.parse::<u64>().unwrap_or(1));
-    let (count, seed) = (
-        arguments.next().unwrap_or(1_000_000),
-        arguments.next().unwrap_or(1),
-    );
+/// Says whether the text is read without a panic.
+fn is_read(text: &str) -> bool {
+    let read = catch_unwind(|| {
+        harness::parse(text);
+        harness::expand(text);
+    });
+    read.is_ok()
+}
+
+fn main() -> std::io::Result<ExitCode> {
+    let Some((count, seed)) = arguments() else {
+        writeln!(
+            std::io::stderr(),
+            "usage: fuzz [INPUTS [SEED]]; SEED is 1 or more"
+        )?;
+        return Ok(ExitCode::from(2));
+    };
     let corpus = corpus()?;
-    let mut numbers = Numbers(seed.max(1));
+    let watch = Watch::start();
+    let mut numbers = Numbers(seed);
     let mut bytes = 0;
     for index in 0..count {
         let text = damaged(&corpus, &mut numbers);
         bytes += text.len();
-        if catch_unwind(|| read(&text)).is_err() {
+        watch.reading(&text);
+        if !is_read(&text) {
             writeln!(std::io::stderr(), "input {index} of seed {seed}: {text:?}")?;
-            std::process::exit(1);
+            return Ok(ExitCode::FAILURE);
         }
     }
     writeln!(
         std::io::stdout(),
         "{count} inputs of seed {seed}, {bytes} bytes, no panic"
-    )
+    )?;
+    Ok(ExitCode::SUCCESS)
 }

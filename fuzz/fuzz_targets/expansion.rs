@@ -1,0 +1,9 @@
+//! Variables and quotes in words.
+
+#![no_main]
+
+#[path = "../../frontend/examples/fuzz/harness.rs"]
+#[expect(dead_code, reason = "each target uses one of its functions")]
+mod harness;
+
+libfuzzer_sys::fuzz_target!(|text: &str| harness::expand(text));
