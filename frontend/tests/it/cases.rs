@@ -32,6 +32,9 @@ pub(crate) struct Case {
     #[serde(default)]
     pub(crate) opts: BTreeMap<String, String>,
     pub(crate) result: Option<CaseResult>,
+    /// The same by platform.
+    #[serde(default)]
+    pub(crate) results: BTreeMap<String, CaseResult>,
     pub(crate) error: Option<CaseError>,
     #[serde(default)]
     pub(crate) warnings: Vec<CaseWarning>,

@@ -45,10 +45,10 @@ const ENGINE_ERRORS: [&str; 15] = [
 /// What the bridge cannot show: it has files, but no directories.
 const NEEDS_A_TREE: [&str; 1] = ["files/is-directory"];
 
-/// Returns the cases of both files.
+/// Returns the cases of all files.
 pub(crate) fn recorded() -> Vec<Case> {
     let dir = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/goldens/dockerfile");
-    let files = ["cases.jsonl", "further.jsonl"];
+    let files = ["cases.jsonl", "further.jsonl", "platforms.jsonl"];
     files
         .iter()
         .flat_map(|name| cases::load(&Path::new(dir).join(name)))
@@ -187,6 +187,10 @@ fn is_engine_error(error: &CaseError) -> bool {
 }
 
 fn check_result(case: &Case, result: &BuildResult) -> Result<(), String> {
+    for (platform, expected) in &case.results {
+        let name = format!("containerimage.config/{platform}");
+        check_image(result.metadata.get(&name), expected)?;
+    }
     let Some(expected) = &case.result else {
         return Ok(());
     };
@@ -196,6 +200,10 @@ fn check_result(case: &Case, result: &BuildResult) -> Result<(), String> {
         keys.find(|(key, _)| key.starts_with("containerimage.config/"))
             .map(|(_, value)| value)
     });
+    check_image(config, expected)
+}
+
+fn check_image(config: Option<&Vec<u8>>, expected: &cases::CaseResult) -> Result<(), String> {
     let bytes = config.ok_or("no config")?;
     let mut config: Value = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
     let members = config.as_object_mut().ok_or("the config is no object")?;

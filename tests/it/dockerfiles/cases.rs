@@ -13,8 +13,8 @@ use lamina_testkit::server::Server;
 use serde_json::Map;
 use serde_json::Value;
 
-/// Both files of recorded builds.
-const CASES: [&str; 2] = [
+/// The files of recorded builds.
+const CASES: [&str; 3] = [
     concat!(
         env!("CARGO_MANIFEST_DIR"),
         "/goldens/dockerfile/cases.jsonl"
@@ -22,6 +22,10 @@ const CASES: [&str; 2] = [
     concat!(
         env!("CARGO_MANIFEST_DIR"),
         "/goldens/dockerfile/further.jsonl"
+    ),
+    concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/goldens/dockerfile/platforms.jsonl"
     ),
 ];
 

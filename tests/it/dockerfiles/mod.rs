@@ -25,15 +25,19 @@ use lamina_proto::pb;
 use lamina_types::CancelToken;
 use serde_json::Value;
 use serde_json::json;
+use tempfile::TempDir;
 
 pub(crate) use self::cases::Cases;
 pub(crate) use self::cases::Inputs;
 pub(crate) use self::cases::Outputs;
+use self::images::Image;
 use self::images::compare_config;
 pub(crate) use self::images::image;
+use self::images::images;
 use self::trees::Tree;
 use self::trees::compare_trees;
 use self::trees::difference;
+use self::trees::of_platform;
 use self::trees::tree;
 use crate::harness;
 use crate::harness::User;
@@ -86,6 +90,12 @@ pub(crate) trait Builder {
     async fn build(&self, inputs: Inputs) -> Result<(), Failed>;
 }
 
+/// What a case was built to; its files go with it.
+struct Built {
+    outputs: Outputs,
+    _dir: TempDir,
+}
+
 /// A builder, and the base that all cases share.
 pub(crate) struct Bench<B> {
     builder: B,
@@ -105,35 +115,54 @@ impl<B: Builder> Bench<B> {
         };
         let case = json!({"name": "base", "dockerfile": "FROM base\n", "opts": {}});
         match bench.build(&case).await {
-            Ok(outputs) => bench.base_tree = tree(&outputs.tree),
+            Ok(built) => bench.base_tree = tree(&built.outputs.tree),
             Err(failed) => panic!("the base: {}", failed.message),
         }
         bench
     }
 
-    async fn build(&self, case: &Value) -> Result<Outputs, Failed> {
-        let dir = tempfile::tempdir_in(&self.dir).expect("a folder").keep();
-        let inputs = Inputs::new(case, &self.base, &dir);
+    async fn build(&self, case: &Value) -> Result<Built, Failed> {
+        let dir = tempfile::tempdir_in(&self.dir).expect("a folder");
+        let inputs = Inputs::new(case, &self.base, dir.path());
         let outputs = inputs.outputs.clone();
         self.builder.build(inputs).await?;
-        Ok(outputs)
+        Ok(Built { outputs, _dir: dir })
     }
 
     /// Builds a case and says in what it differs, if it does.
     async fn check(&self, case: &Value) -> Result<(), String> {
         match (self.build(case).await, &case["error"]) {
-            (Ok(outputs), Value::Null) => {
-                let empty = Tree::new();
-                let based = case["result"]["tree_base"] == "base";
-                let base = if based { &self.base_tree } else { &empty };
-                let found = difference(base, &tree(&outputs.tree));
-                compare_trees(&case["result"]["tree"], &found)?;
-                compare_config(&case["result"], image(&outputs.image))
-            }
+            (Ok(built), Value::Null) => self.compare(case, &built.outputs),
             (Err(failed), Value::Null) => Err(format!("failed: {}", failed.message)),
             (Ok(_), error) => Err(format!("succeeded instead of {error}")),
             (Err(failed), expected) => compare_error(expected, &failed),
         }
+    }
+
+    fn compare(&self, case: &Value, outputs: &Outputs) -> Result<(), String> {
+        let whole = tree(&outputs.tree);
+        let Some(results) = case["results"].as_object() else {
+            return self.compare_result(&case["result"], &whole, image(&outputs.image));
+        };
+        let mut images = images(&outputs.image);
+        for (platform, expected) in results {
+            let image = images.remove(platform).ok_or(format!("no {platform}"))?;
+            let part = of_platform(&whole, platform);
+            let compared = self.compare_result(expected, &part, image);
+            compared.map_err(|difference| format!("{platform}: {difference}"))?;
+        }
+        match images.into_keys().next() {
+            Some(platform) => Err(format!("not expected: {platform}")),
+            None => Ok(()),
+        }
+    }
+
+    fn compare_result(&self, expected: &Value, tree: &Tree, image: Image) -> Result<(), String> {
+        let empty = Tree::new();
+        let based = expected["tree_base"] == "base";
+        let base = if based { &self.base_tree } else { &empty };
+        compare_trees(&expected["tree"], &difference(base, tree))?;
+        compare_config(expected, image)
     }
 
     /// Builds all cases, and checks that none differs but those of which that is known.

@@ -75,6 +75,21 @@ fn describe(name: &str, entry: &mut tar::Entry<'_, fs::File>) -> Value {
     row
 }
 
+/// Returns the part of a tree that is the result for `platform`, where there are several.
+pub(crate) fn of_platform(whole: &Tree, platform: &str) -> Tree {
+    let top = format!("/{}/", platform.replace('/', "_"));
+    let inside = |path: &str| Some(format!("/{}", path.strip_prefix(&top)?));
+    let row = |(path, row): (&String, &Value)| {
+        let (path, mut row) = (inside(path)?, row.clone());
+        row["path"] = path.clone().into();
+        if row["type"] == "hardlink" {
+            row["link"] = row["link"].as_str().and_then(inside).into();
+        }
+        Some((path, row))
+    };
+    whole.iter().filter_map(row).collect()
+}
+
 /// Returns what of `tree` differs from `base`, in the form of the data.
 pub(crate) fn difference(base: &Tree, tree: &Tree) -> Tree {
     let mut rows: Tree = tree
