@@ -9,6 +9,7 @@ use lamina_executor::userns;
 use lamina_executor::userns::IdMapping;
 use lamina_llb::CacheMounts;
 use lamina_llb::Entitlements;
+use lamina_llb::MakeRoom;
 use lamina_llb::Services;
 use lamina_llb::SnapshotResults;
 use lamina_llb::SnapshotSolver;
@@ -150,7 +151,9 @@ impl Inner {
     fn new(mut options: EngineOptions, state: State, stores: Stores) -> Result<Self, OpenError> {
         let cache = Arc::new(RedbCache::new(Arc::clone(&stores.database)));
         let flusher = Arc::new(Flusher::new(stores.snapshots.clone()));
-        let kept = kept(&stores, &cache);
+        let blocking = Blocking::new(parallelism(0)).map_err(OpenError::Threads)?;
+        let sources = sources(&options, &state, &stores, &blocking)?;
+        let kept = kept(&stores, &cache, &sources);
         let results = NotedResults {
             results: SnapshotResults::new(stores.snapshots.clone()),
             uses: Arc::clone(&kept.uses),
@@ -177,8 +180,10 @@ impl Inner {
             encode_error: encode_error.unwrap_or_else(|| Arc::new(plain_status)),
             history: Arc::new(history),
             services: {
-                let running = (&mounts, networks);
-                Arc::new(services(options, &state, stores, worker, running, &usage)?)
+                let room = Arc::new(usage.evictor(blocking.clone()));
+                let executor = executor(&options, &state, &stores, &mounts, networks, &blocking)?;
+                let running = (executor, sources, blocking);
+                Arc::new(services(options, stores, worker, running, room))
             },
             usage,
             mounts,
@@ -188,12 +193,13 @@ impl Inner {
 }
 
 /// Returns what takes space.
-fn kept(stores: &Stores, cache: &Arc<RedbCache>) -> KeptStores {
+fn kept(stores: &Stores, cache: &Arc<RedbCache>, sources: &Sources) -> KeptStores {
     KeptStores {
         snapshots: stores.snapshots.clone(),
         content: stores.content.clone(),
         cache: Arc::clone(cache),
         cache_mounts: stores.cache_mounts.clone(),
+        repositories: sources.repositories(),
         uses: Usage::uses(Arc::clone(&stores.database)),
         builds: Arc::default(),
     }
@@ -211,37 +217,42 @@ fn solver(cache: &Arc<RedbCache>, results: NotedResults, max_parallelism: usize)
 
 fn services(
     options: EngineOptions,
-    state: &State,
     stores: Stores,
     worker: WorkerInfo,
-    (mounts, networks): (&Chosen, Networks),
-    usage: &Usage,
-) -> Result<Services, OpenError> {
+    (executor, sources, blocking): (Executor, Sources, Blocking),
+    room: Arc<dyn MakeRoom>,
+) -> Services {
     let platforms = Platforms::new(&options.platforms, options.platforms_max_age);
-    let blocking = Blocking::new(parallelism(0)).map_err(OpenError::Threads)?;
-    let executor = executor(&options, state, &stores, mounts, networks, &blocking)?;
-    let sources = Sources::new(SourceConfig {
-        layers: stores.snapshots.clone(),
-        content: stores.content,
-        registry: stores.registry,
-        blocking: blocking.clone(),
-        sessions: options.sessions.clone(),
-        state: state.folder("sources")?,
-    });
-    Ok(Services {
+    Services {
         sources,
         snapshots: stores.snapshots,
         executor,
         devices: options.devices,
         cache_mounts: stores.cache_mounts,
-        room: Arc::new(usage.evictor(blocking.clone())),
+        room,
         blocking,
         emulator: Platforms::emulator,
         platforms: Box::new(move || platforms.now()),
         worker,
         sessions: options.sessions,
         frontends: options.frontends,
-    })
+    }
+}
+
+fn sources(
+    options: &EngineOptions,
+    state: &State,
+    stores: &Stores,
+    blocking: &Blocking,
+) -> Result<Sources, OpenError> {
+    Ok(Sources::new(SourceConfig {
+        layers: stores.snapshots.clone(),
+        content: stores.content.clone(),
+        registry: stores.registry.clone(),
+        blocking: blocking.clone(),
+        sessions: options.sessions.clone(),
+        state: state.folder("sources")?,
+    }))
 }
 
 fn executor(

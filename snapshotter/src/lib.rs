@@ -50,6 +50,7 @@ mod namespace;
 mod owners;
 mod remove;
 mod seal;
+mod size;
 mod stack;
 pub mod store;
 #[expect(unsafe_code, reason = "system calls that no crate wraps")]
@@ -80,6 +81,7 @@ pub use mount::Refusal;
 pub use mount::choose;
 pub use namespace::XattrNamespace;
 pub use owners::Owners;
+pub use size::size_bytes;
 pub use stack::LayerStack;
 pub use store::DamagedLayer;
 pub use store::Layer;

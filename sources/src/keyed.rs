@@ -20,11 +20,17 @@ impl<K> Default for KeyedLocks<K> {
 impl<K: Eq + Hash> KeyedLocks<K> {
     /// Waits until nobody else holds `key`.
     pub(crate) async fn lock(&self, key: K) -> OwnedMutexGuard<()> {
-        let lock = {
-            let mut locks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            locks.retain(|_, lock| Arc::strong_count(lock) > 1);
-            Arc::clone(locks.entry(key).or_default())
-        };
-        lock.lock_owned().await
+        self.of(key).lock_owned().await
+    }
+
+    /// Holds `key` if nobody else does.
+    pub(crate) fn try_lock(&self, key: K) -> Option<OwnedMutexGuard<()>> {
+        self.of(key).try_lock_owned().ok()
+    }
+
+    fn of(&self, key: K) -> Arc<tokio::sync::Mutex<()>> {
+        let mut locks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        locks.retain(|_, lock| Arc::strong_count(lock) > 1);
+        Arc::clone(locks.entry(key).or_default())
     }
 }

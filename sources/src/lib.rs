@@ -29,6 +29,8 @@ mod sys;
 pub use error::SourceError;
 pub use git::GitError;
 pub use git::GitObjects;
+pub use git::GitRepositories;
+pub use git::GitRepositoryUsage;
 pub use git::GitSource;
 pub use git::GitTimes;
 pub use git::GitWish;

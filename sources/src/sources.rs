@@ -13,6 +13,7 @@ use lamina_types::LayerId;
 
 use crate::DockerImageSource;
 use crate::GitObjects;
+use crate::GitRepositories;
 use crate::GitSource;
 use crate::HttpSource;
 use crate::LocalSource;
@@ -192,6 +193,12 @@ impl Sources {
             false => None,
         };
         Ok((*pinned, objects))
+    }
+
+    /// Returns the repositories that git sources keep.
+    #[must_use]
+    pub fn repositories(&self) -> GitRepositories {
+        self.0.git.repositories().clone()
     }
 
     /// Returns the layers that local and http sources build on the next time: worth keeping, but

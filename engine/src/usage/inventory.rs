@@ -10,6 +10,7 @@ use lamina_snapshotter::LayerBlob;
 use lamina_snapshotter::SnapshotStore;
 use lamina_solver::CacheStore;
 use lamina_solver::KeyId;
+use lamina_sources::GitRepositories;
 use lamina_types::Digest;
 use lamina_types::LayerId;
 
@@ -29,12 +30,13 @@ pub(super) struct Inventory {
 }
 
 impl Inventory {
-    /// Looks at everything. Blocks; nothing is walked but cache directories that were used since the
-    /// last time.
+    /// Looks at everything. Blocks; nothing is walked but cache directories and repositories that were
+    /// used since the last time.
     pub(super) fn take(stores: &Stores) -> Self {
         let (graph, empty) = results(&*stores.cache);
         let mut items = layers(&stores.snapshots, &stores.content, &graph, stores);
         items.extend(mounts(&stores.cache_mounts));
+        items.extend(repositories(&stores.repositories));
         Self {
             items,
             graph,
@@ -105,4 +107,8 @@ fn stored(
 
 fn mounts(mounts: &CacheMounts) -> impl Iterator<Item = Item> {
     mounts.usage().into_iter().map(Item::cache_mount)
+}
+
+fn repositories(repositories: &GitRepositories) -> impl Iterator<Item = Item> {
+    repositories.usage().into_iter().map(Item::repository)
 }

@@ -5,6 +5,7 @@ use std::time::SystemTime;
 use lamina_llb::CacheMountUsage;
 use lamina_proto::control::UsageRecord;
 use lamina_snapshotter::LayerUsage;
+use lamina_sources::GitRepositoryUsage;
 use lamina_types::Digest;
 use lamina_types::LayerId;
 
@@ -23,6 +24,11 @@ const KEPT_TYPES: [&str; 2] = ["internal", "frontend"];
 /// How the descriptions of layers of such sources begin.
 const LOCAL_PREFIX: &str = "local source for ";
 const GIT_PREFIX: &str = "git snapshot for ";
+/// How those of repositories begin.
+const REPOSITORY_PREFIX: &str = "shared git repo for ";
+
+/// Digits of a repository's key that its id has.
+const REPOSITORY_DIGITS: usize = 20;
 
 /// Something that may be removed.
 #[derive(Clone, Debug)]
@@ -40,6 +46,7 @@ pub(super) struct Item {
 pub(super) enum ItemId {
     Layer(LayerId),
     CacheMount(u64),
+    Repository(Digest),
 }
 
 impl Item {
@@ -96,6 +103,28 @@ impl Item {
                 ..UsageRecord::default()
             },
             idle_since: uses.last.unwrap_or(uses.created),
+            blobs: Vec::new(),
+        }
+    }
+
+    /// Describes what was fetched of a remote.
+    pub(super) fn repository(repository: GitRepositoryUsage) -> Self {
+        let name = repository.key.hex();
+        Self {
+            id: ItemId::Repository(repository.key),
+            record: UsageRecord {
+                id: format!("git-{}", &name[..REPOSITORY_DIGITS]),
+                mutable: true,
+                in_use: repository.in_use,
+                size: number(repository.bytes),
+                created_at: Some(timestamp(repository.created)),
+                last_used_at: Some(timestamp(repository.last_used)),
+                usage_count: number(repository.uses),
+                description: format!("{REPOSITORY_PREFIX}{}", repository.remote),
+                record_type: GIT.to_owned(),
+                ..UsageRecord::default()
+            },
+            idle_since: repository.last_used,
             blobs: Vec::new(),
         }
     }

@@ -1,8 +1,8 @@
 //! What takes space, and giving it back (rows CTL-06 to CTL-13, CFG-07, CFG-08, CFG-15).
 //!
-//! Three things take space: layers, with the blobs that they came from or were exported as; cache
-//! directories; and what local sources keep, which are layers as well. Sizes are known from when a
-//! layer was sealed. An *inventory* describes everything at one moment, a *rule* says what may go,
+//! Three things take space: layers, with the blobs that they came from or were exported as, also those
+//! that sources keep; cache directories; and what was fetched of repositories. Sizes are known from when
+//! a layer was sealed. An *inventory* describes everything at one moment, a *rule* says what may go,
 //! and a prune removes it from the top of the results downwards.
 
 mod content;
@@ -23,6 +23,7 @@ use lamina_content::ContentStore;
 use lamina_llb::CacheMounts;
 use lamina_snapshotter::SnapshotStore;
 use lamina_solver::RedbCache;
+use lamina_sources::GitRepositories;
 use redb::Database;
 use tokio::sync::OwnedRwLockReadGuard;
 use tokio::sync::RwLock;
@@ -53,6 +54,7 @@ pub(crate) struct Stores {
     pub(crate) content: ContentStore,
     pub(crate) cache: Arc<RedbCache>,
     pub(crate) cache_mounts: CacheMounts,
+    pub(crate) repositories: GitRepositories,
     pub(crate) uses: Arc<LayerUses>,
     /// Held for reading by every build that runs.
     pub(crate) builds: Arc<RwLock<()>>,

@@ -150,6 +150,7 @@ impl<'a> Pruning<'a> {
         let gone = |item: &Item| match item.id {
             ItemId::Layer(layer) => self.stores.snapshots.layer(layer).is_none(),
             ItemId::CacheMount(number) => self.stores.cache_mounts.remove(number),
+            ItemId::Repository(key) => self.stores.repositories.remove(&key),
         };
         let gone: Vec<Item> = items.into_iter().filter(gone).collect();
         self.gone.extend(gone.iter().cloned());
@@ -214,7 +215,7 @@ fn ranks(items: &[Item], candidates: &[usize]) -> HashMap<usize, f64> {
 fn layers_of(items: &[Item]) -> Vec<LayerId> {
     let layer = |item: &Item| match item.id {
         ItemId::Layer(layer) => Some(layer),
-        ItemId::CacheMount(_) => None,
+        ItemId::CacheMount(_) | ItemId::Repository(_) => None,
     };
     items.iter().filter_map(layer).collect()
 }

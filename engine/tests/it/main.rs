@@ -99,6 +99,10 @@ const TESTS: &[Test] = &[
     ),
     Test::new("usage::limits_are_kept", usage::limits_are_kept),
     Test::new(
+        "usage::repositories_are_told_and_go",
+        usage::repositories_are_told_and_go,
+    ),
+    Test::new(
         "usage::builds_are_collected_after",
         usage::builds_are_collected_after,
     ),

@@ -1,6 +1,7 @@
 //! Disk usage and pruning: rows CTL-06 to CTL-13, CFG-08 and CFG-15.
 
 use std::collections::BTreeMap;
+use std::process::Command;
 use std::time::Duration;
 
 use lamina_engine::Engine;
@@ -10,11 +11,15 @@ use lamina_engine::GcPolicy;
 use lamina_proto::control::DiskUsageRequest;
 use lamina_proto::control::PruneRequest;
 use lamina_proto::control::UsageRecord;
+use lamina_proto::pb;
+use lamina_testkit::git::Repositories;
 use tokio::sync::mpsc::channel;
 
 use crate::engine::build;
 use crate::engine::chain;
+use crate::engine::definition;
 use crate::engine::request;
+use crate::engine::step;
 use crate::engine::steps_run;
 use crate::fixture;
 use crate::harness::Outcome;
@@ -230,4 +235,55 @@ pub(crate) fn builds_are_collected_after() -> Outcome {
         gone.expect("collected at once, since it is the first build");
         Outcome::Passed
     })
+}
+
+/// What was fetched of a remote takes space beside the checkout, and is fetched again once it is gone.
+pub(crate) fn repositories_are_told_and_go() -> Outcome {
+    let git = Command::new("git").arg("--version").output();
+    if let Err(error) = git {
+        return Outcome::Skipped(format!("git: {error}"));
+    }
+    let all = Repositories::new();
+    all.make("a.git", &[("f", "1")]);
+    let server = all.serve();
+    let remote = format!("http://{}/a.git", server.host());
+    let dir = fixture::temporary();
+    fixture::block_on(async {
+        let engine = match fixture::engine(dir.path()).await {
+            Ok(engine) => engine,
+            Err(reason) => return Outcome::Skipped(reason),
+        };
+        check_out(&engine, &remote).await;
+        let records = usage(&engine, "type==source.git.checkout,mutable").await;
+        let [record] = &records[..] else {
+            panic!("{records:?}");
+        };
+        assert_eq!(record.description, format!("shared git repo for {remote}"));
+        assert!(record.size > 0 && !record.in_use && record.usage_count == 1);
+        let checkouts = usage(&engine, "type==source.git.checkout,immutable").await;
+        assert_eq!(checkouts.len(), 1, "{checkouts:?}");
+        let recent = PruneRequest {
+            keep_duration: 3_600_000_000_000,
+            ..PruneRequest::default()
+        };
+        assert!(prune(&engine, &recent).await.is_empty());
+        let gone = prune(&engine, &PruneRequest::default()).await;
+        assert!(gone.contains(&record.description), "{gone:?}");
+        assert!(usage(&engine, "").await.is_empty());
+        check_out(&engine, &remote).await;
+        assert_eq!(usage(&engine, "mutable").await.len(), 1);
+        Outcome::Passed
+    })
+}
+
+async fn check_out(engine: &Engine, remote: &str) {
+    let address = remote.trim_start_matches("http://");
+    let source = pb::SourceOp {
+        identifier: format!("git://{address}#main"),
+        attrs: [("git.fullurl".to_owned(), remote.to_owned())].into(),
+    };
+    let source = step(pb::op::Op::Source(source), None);
+    let (built, _) = build(engine, request(definition(vec![source]))).await;
+    built.map(drop).expect("checked out");
+    engine.settle().await;
 }

@@ -11,13 +11,13 @@ use std::path::PathBuf;
 use std::time::SystemTime;
 
 use lamina_snapshotter::LayerStack;
+use lamina_snapshotter::size_bytes;
 use lamina_types::CancelToken;
 use lamina_types::IoContext;
 use lamina_types::PathError;
 
 use super::CacheKey;
 use super::CacheMountError;
-use super::size::size_bytes;
 use super::usage::Uses;
 
 /// The folder `cache-mounts`.

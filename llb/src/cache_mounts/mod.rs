@@ -13,7 +13,6 @@
 
 mod disk;
 mod pool;
-mod size;
 mod usage;
 mod waiting;
 

@@ -12,7 +12,7 @@
 //! | `auth`, `ssh` | say who asks, by the client's secrets and its agent |
 //! | `program` | runs git without anything of the machine's |
 //! | `refs` | reads what remotes have |
-//! | `store`, `fetch` | keep repositories and bring commits into them |
+//! | `store`, `fetch`, `usage` | keep repositories, bring commits into them, and tell what they take |
 //! | `checkout`, `layer` | make files, and a layer, of a commit |
 
 mod auth;
@@ -27,6 +27,7 @@ mod remote;
 mod ssh;
 mod store;
 mod task;
+mod usage;
 mod version;
 mod wish;
 
@@ -53,8 +54,9 @@ use program::Git;
 use refs::Found;
 use remote::Remote;
 use ssh::Ssh;
-use store::Repositories;
+pub use store::GitRepositories;
 use store::Scratch;
+pub use usage::GitRepositoryUsage;
 pub use version::judge as judge_git_version;
 pub use wish::GitTimes;
 pub use wish::GitWish;
@@ -72,7 +74,7 @@ pub struct GitObjects {
 pub struct GitSource {
     layers: SnapshotStore,
     blocking: Blocking,
-    repositories: Repositories,
+    repositories: GitRepositories,
     /// Set once git was found to be there and new enough.
     checked: OnceCell<()>,
 }
@@ -90,9 +92,13 @@ impl GitSource {
         Self {
             layers: config.layers.clone(),
             blocking: config.blocking.clone(),
-            repositories: Repositories::new(config.state.join("git")),
+            repositories: GitRepositories::new(config.state.join("git")),
             checked: OnceCell::new(),
         }
+    }
+
+    pub(crate) fn repositories(&self) -> &GitRepositories {
+        &self.repositories
     }
 
     /// Makes git ready to work for a build.

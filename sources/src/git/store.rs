@@ -1,4 +1,4 @@
-//! Repositories on disk.
+//! GitRepositories on disk.
 //!
 //! ```text
 //! sources/git/
@@ -10,15 +10,19 @@
 //! turns out to be damaged. One that no build has used for long is removed. Losing one costs fetching
 //! again.
 
+use std::collections::HashMap;
 use std::fs;
+use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::Mutex;
 use std::sync::Once;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
+use std::time::SystemTime;
 
 use lamina_types::Digest;
 use lamina_types::IoContext;
@@ -30,7 +34,7 @@ use crate::keyed::KeyedLocks;
 
 const UNFINISHED: &str = "tmp-";
 
-/// Written in a repository by every build that uses it; its time is what counts.
+/// Written in a repository by every build that uses it; its time is that of the use.
 const USED: &str = "lamina-used";
 /// What git holds while it changes a repository as a whole.
 const LOCKS: [&str; 4] = [
@@ -42,25 +46,32 @@ const LOCKS: [&str; 4] = [
 /// A repository that was not used for so long is removed when the next process begins.
 const MAX_IDLE: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
-/// The folder of all repositories.
+/// The repositories of one engine. Clones share them.
 #[derive(Clone)]
-pub(super) struct Repositories(Arc<Inner>);
+pub struct GitRepositories(pub(super) Arc<Inner>);
 
-struct Inner {
+pub(super) struct Inner {
     folder: PathBuf,
-    locks: KeyedLocks<Digest>,
+    pub(super) locks: KeyedLocks<Digest>,
     swept: Once,
     next: AtomicU64,
+    /// What was counted of each, and the time of its last use until then.
+    pub(super) counted: Mutex<HashMap<Digest, (SystemTime, u64)>>,
 }
 
-impl Repositories {
+impl GitRepositories {
     pub(super) fn new(folder: PathBuf) -> Self {
         Self(Arc::new(Inner {
             folder,
             locks: KeyedLocks::default(),
             swept: Once::new(),
             next: AtomicU64::new(0),
+            counted: Mutex::default(),
         }))
+    }
+
+    pub(super) fn folder(&self) -> &Path {
+        &self.0.folder
     }
 
     /// Returns where the repository of a remote is, if it is there; objects of other formats have
@@ -71,9 +82,14 @@ impl Repositories {
         key.update(&[u8::from(is_sha256(object))]);
         let key = key.finish();
         Place {
-            path: self.0.folder.join(key.hex()),
+            path: self.path_of(&key),
             key,
+            remote: remote.to_owned(),
         }
+    }
+
+    pub(super) fn path_of(&self, key: &Digest) -> PathBuf {
+        self.0.folder.join(key.hex())
     }
 
     /// Waits until nobody else works on the repository.
@@ -117,11 +133,39 @@ impl Repositories {
 
 /// What says nothing of its age stays.
 fn is_forgotten(repository: &Path) -> bool {
-    let used = fs::metadata(repository.join(USED));
-    let idle = used
-        .and_then(|used| used.modified())
-        .map(|used| used.elapsed());
+    let idle = last_use(repository).map(|used| used.elapsed());
     matches!(idle, Ok(Ok(idle)) if idle > MAX_IDLE)
+}
+
+/// Returns when a build last used a repository.
+pub(super) fn last_use(repository: &Path) -> io::Result<SystemTime> {
+    fs::metadata(repository.join(USED))?.modified()
+}
+
+/// What a repository says of itself.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Note {
+    /// How many builds have used it.
+    pub(super) uses: u64,
+    /// The remote's address.
+    pub(super) remote: String,
+}
+
+impl Note {
+    /// Returns what is known: after a crash, and of repositories of old versions, that may be nothing.
+    pub(super) fn read(repository: &Path) -> Self {
+        let text = fs::read_to_string(repository.join(USED)).unwrap_or_default();
+        let (uses, remote) = text.split_once('\n').unwrap_or_default();
+        Self {
+            uses: uses.parse().unwrap_or(0),
+            remote: remote.trim_end().to_owned(),
+        }
+    }
+
+    fn write(&self, repository: &Path) -> io::Result<()> {
+        let text = format!("{}\n{}\n", self.uses, self.remote);
+        fs::write(repository.join(USED), text)
+    }
 }
 
 /// Says whether an id is one of the newer format of repositories.
@@ -134,6 +178,7 @@ pub(super) fn is_sha256(object: &str) -> bool {
 pub(super) struct Place {
     pub(super) path: PathBuf,
     key: Digest,
+    remote: String,
 }
 
 impl Place {
@@ -145,10 +190,18 @@ impl Place {
             // Most of the time there is none.
             drop(fs::remove_file(self.path.join(lock)));
         }
-        if is_there && let Err(error) = fs::write(self.path.join(USED), "") {
+        if is_there && let Err(error) = self.note_use() {
             tracing::debug!(path = %self.path.display(), %error, "a use is not noted");
         }
         is_there
+    }
+
+    fn note_use(&self) -> io::Result<()> {
+        let note = Note {
+            uses: Note::read(&self.path).uses.saturating_add(1),
+            remote: self.remote.clone(),
+        };
+        note.write(&self.path)
     }
 
     /// Puts `fresh` here, instead of what was here.
@@ -196,10 +249,10 @@ mod tests {
     fn unfinished_work_is_swept_and_repositories_stay() {
         let dir = tempfile::tempdir().expect("a folder");
         let folder = dir.path().join("git");
-        let place = Repositories::new(folder.clone()).place("https://h/a", "");
+        let place = GitRepositories::new(folder.clone()).place("https://h/a", "");
         fs::create_dir_all(&place.path).expect("made");
         fs::create_dir_all(folder.join("tmp-0/x")).expect("made");
-        let store = Repositories::new(folder.clone());
+        let store = GitRepositories::new(folder.clone());
         let scratch = store.scratch().expect("made");
         assert!(!folder.join("tmp-0/x").exists());
         assert!(place.path.exists());
@@ -211,14 +264,13 @@ mod tests {
     #[test]
     fn repositories_that_nobody_uses_are_removed() {
         let dir = tempfile::tempdir().expect("a folder");
-        let store = Repositories::new(dir.path().join("git"));
+        let store = GitRepositories::new(dir.path().join("git"));
         let [new, old] = ["https://h/a", "https://h/b"].map(|remote| store.place(remote, ""));
         for (place, age) in [(&new, MAX_IDLE / 2), (&old, MAX_IDLE * 2)] {
             fs::create_dir_all(&place.path).expect("made");
             assert!(place.begin_use());
             let used = fs::File::open(place.path.join(USED)).expect("there");
-            used.set_modified(std::time::SystemTime::now() - age)
-                .expect("set");
+            used.set_modified(SystemTime::now() - age).expect("set");
         }
         drop(store.scratch().expect("made"));
         assert_eq!((new.path.exists(), old.path.exists()), (true, false));
@@ -227,7 +279,7 @@ mod tests {
     #[test]
     fn a_repository_is_replaced_as_a_whole() {
         let dir = tempfile::tempdir().expect("a folder");
-        let store = Repositories::new(dir.path().join("git"));
+        let store = GitRepositories::new(dir.path().join("git"));
         let place = store.place("https://h/a", "");
         for content in ["1", "2"] {
             let scratch = store.scratch().expect("made");

@@ -1,7 +1,7 @@
 //! Adding up what a directory takes.
 //!
-//! Steps write to these directories, and one may start while its directory is walked. So links are
-//! never followed: every directory is opened below the one before it, and the way back up is
+//! Cache directories are written to by steps, of which one may start while its directory is walked. So
+//! links are never followed: every directory is opened below the one before it, and the way back up is
 //! checked to lead where the way down began. One directory is open at a time, however deep the tree.
 
 use std::collections::HashSet;
@@ -42,7 +42,7 @@ struct Count {
 ///
 /// # Errors
 /// If a directory that is open cannot be described.
-pub(super) fn size_bytes(tree: OwnedFd) -> Result<u64> {
+pub fn size_bytes(tree: OwnedFd) -> Result<u64> {
     let mut count = Count::default();
     let mut levels = vec![count.level(&tree)?];
     let mut open = tree;
