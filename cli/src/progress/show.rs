@@ -202,7 +202,7 @@ mod tests {
     }
 
     /// The report of a step that failed has its last lines although they come after its error.
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn a_hold_waits_for_the_end_of_the_step_that_failed() {
         let (teller, told) = queue::queue(Patience::SHORT, None);
         let mut screen = Screen {

@@ -16,6 +16,7 @@ use crate::world::OUTSIDE;
 use crate::world::World;
 use crate::world::devices;
 use crate::world::expect_devices;
+use crate::world::expect_nobody_reaches_a_step;
 use crate::world::forwards;
 use crate::world::greet;
 use crate::world::inside;
@@ -83,20 +84,11 @@ fn nobody_reaches_a_step() {
         let Some(networks) = world.bridge() else {
             return;
         };
-        let (one, other) = (join(&networks), join(&networks));
-        let address = step(&one, own_address);
-        let (listener, port) = step(&one, listen);
-        world.outside(|| ip(&format!("route add 10.10.0.0/16 via {HOST}")));
-        assert!(
-            world.outside(|| is_unreachable(address, port)),
-            "from outside"
+        expect_nobody_reaches_a_step(
+            (world, &networks),
+            (own_address, Ipv4Addr::UNSPECIFIED.into()),
+            &format!("route add 10.10.0.0/16 via {HOST}"),
         );
-        assert!(
-            step(&other, || is_unreachable(address, port)),
-            "from another step"
-        );
-        greet(address, port).expect("from the host");
-        listener.accept().expect("the host's");
     });
 }
 

@@ -2,7 +2,6 @@
 
 use std::net::IpAddr;
 use std::net::Ipv6Addr;
-use std::net::TcpListener;
 use std::net::UdpSocket;
 use std::time::Duration;
 
@@ -12,10 +11,11 @@ use lamina_network::Networks;
 
 use crate::world::World;
 use crate::world::expect_devices;
+use crate::world::expect_nobody_reaches_a_step;
 use crate::world::greet;
 use crate::world::ip;
-use crate::world::is_unreachable;
 use crate::world::join;
+use crate::world::listen_on;
 use crate::world::skip;
 use crate::world::start;
 use crate::world::step;
@@ -71,12 +71,6 @@ fn bridge(world: &World) -> Option<Networks> {
     world.bridge()
 }
 
-fn listen() -> (TcpListener, u16) {
-    let listener = TcpListener::bind((Ipv6Addr::UNSPECIFIED, 0)).expect("listens");
-    let port = listener.local_addr().expect("an address").port();
-    (listener, port)
-}
-
 fn own_address() -> Option<IpAddr> {
     let socket = UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0)).ok()?;
     socket.connect((OUTSIDE, 9)).ok()?;
@@ -93,7 +87,7 @@ fn steps_reach_the_outside_under_the_hosts_address() {
             networks.description(),
             "a bridge, buildkit0 with 10.10.0.0/16 and IPv6"
         );
-        let (listener, port) = world.outside(listen);
+        let (listener, port) = world.outside(|| listen_on(Ipv6Addr::UNSPECIFIED.into()));
         for _ in 0..2 {
             let network = join(&networks);
             step(&network, || greet(OUTSIDE.into(), port)).expect("connected");
@@ -113,20 +107,14 @@ fn nobody_reaches_a_step() {
         let Some(networks) = bridge(world) else {
             return;
         };
-        let (one, other) = (join(&networks), join(&networks));
-        let address = step(&one, own_address).expect("an address");
-        let (listener, port) = step(&one, listen);
-        world.outside(|| ip(&format!("-6 route add fd6c:616d:696e::/96 via {HOST}")));
-        assert!(
-            world.outside(|| is_unreachable(address, port)),
-            "from outside"
+        expect_nobody_reaches_a_step(
+            (world, &networks),
+            (
+                || own_address().expect("an address"),
+                Ipv6Addr::UNSPECIFIED.into(),
+            ),
+            &format!("-6 route add fd6c:616d:696e::/96 via {HOST}"),
         );
-        assert!(
-            step(&other, || is_unreachable(address, port)),
-            "from another step"
-        );
-        greet(address, port).expect("from the host");
-        listener.accept().expect("the host's");
     });
 }
 

@@ -224,9 +224,37 @@ pub(crate) fn join(networks: &Networks) -> StepNetwork {
 
 /// Listens on any port of all addresses.
 pub(crate) fn listen() -> (TcpListener, u16) {
-    let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).expect("listens");
+    listen_on(Ipv4Addr::UNSPECIFIED.into())
+}
+
+/// Listens on any port of `address`.
+pub(crate) fn listen_on(address: IpAddr) -> (TcpListener, u16) {
+    let listener = TcpListener::bind((address, 0)).expect("listens");
     let port = listener.local_addr().expect("an address").port();
     (listener, port)
+}
+
+/// Checks that the host reaches a step, and nobody else does: not from outside, where `route` leads to
+/// the steps, and not from another step.
+pub(crate) fn expect_nobody_reaches_a_step(
+    (world, networks): (&World, &Networks),
+    (own_address, unspecified): (fn() -> IpAddr, IpAddr),
+    route: &str,
+) {
+    let (one, other) = (join(networks), join(networks));
+    let address = step(&one, own_address);
+    let (listener, port) = step(&one, || listen_on(unspecified));
+    world.outside(|| ip(route));
+    assert!(
+        world.outside(|| is_unreachable(address, port)),
+        "from outside"
+    );
+    assert!(
+        step(&other, || is_unreachable(address, port)),
+        "from another step"
+    );
+    greet(address, port).expect("from the host");
+    listener.accept().expect("the host's");
 }
 
 /// Connects and says so to the other side.
