@@ -15,6 +15,46 @@ pub enum FileKind {
     Socket,
 }
 
+impl FileKind {
+    const ALL: [Self; 7] = [
+        Self::File,
+        Self::Directory,
+        Self::Symlink,
+        Self::Fifo,
+        Self::CharDevice,
+        Self::BlockDevice,
+        Self::Socket,
+    ];
+
+    /// Returns the kind that `mode` (`st_mode`) names, if it names one.
+    ///
+    /// ```
+    /// use lamina_types::FileKind;
+    ///
+    /// assert_eq!(FileKind::of_mode(0o100_644), Some(FileKind::File));
+    /// assert_eq!(FileKind::of_mode(0o644), None);
+    /// ```
+    #[must_use]
+    pub fn of_mode(mode: u32) -> Option<Self> {
+        let mut kinds = Self::ALL.into_iter();
+        kinds.find(|kind| kind.mode() == mode & !0o7777)
+    }
+
+    /// Returns the bits that stand for this in `st_mode`.
+    #[must_use]
+    pub fn mode(self) -> u32 {
+        match self {
+            Self::File => 0o100_000,
+            Self::Directory => 0o040_000,
+            Self::Symlink => 0o120_000,
+            Self::Fifo => 0o010_000,
+            Self::CharDevice => 0o020_000,
+            Self::BlockDevice => 0o060_000,
+            Self::Socket => 0o140_000,
+        }
+    }
+}
+
 /// The number of a device node.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 #[expect(missing_docs, reason = "the field's own words")]

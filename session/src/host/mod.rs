@@ -199,7 +199,7 @@ fn fingerprint(dir: impl AsFd, name: &[u8], flags: AtFlags) -> Result<Fingerprin
         i128::from(time.tv_sec) * 1_000_000_000 + i128::from(time.tv_nsec)
     };
     Ok(Fingerprint {
-        kind: kind(u32::from(found.stx_mode)).ok_or(Errno::INVAL)?,
+        kind: FileKind::of_mode(found.stx_mode.into()).ok_or(Errno::INVAL)?,
         mode: u32::from(found.stx_mode) & 0o7777,
         uid: found.stx_uid,
         gid: found.stx_gid,
@@ -210,20 +210,6 @@ fn fingerprint(dir: impl AsFd, name: &[u8], flags: AtFlags) -> Result<Fingerprin
         inode: found.stx_ino,
         links: found.stx_nlink,
         node: (found.stx_rdev_major, found.stx_rdev_minor),
-    })
-}
-
-fn kind(mode: u32) -> Option<FileKind> {
-    use rustix::fs::FileType;
-    Some(match FileType::from_raw_mode(mode) {
-        FileType::RegularFile => FileKind::File,
-        FileType::Directory => FileKind::Directory,
-        FileType::Symlink => FileKind::Symlink,
-        FileType::Fifo => FileKind::Fifo,
-        FileType::CharacterDevice => FileKind::CharDevice,
-        FileType::BlockDevice => FileKind::BlockDevice,
-        FileType::Socket => FileKind::Socket,
-        _ => return None,
     })
 }
 

@@ -22,7 +22,6 @@ use rustix::io::Result;
 pub(crate) use self::data::copy_data;
 pub(crate) use self::data::copy_data_while;
 pub(crate) use self::stat::RawStat;
-pub(crate) use self::stat::kind_of_mode;
 
 /// Describes `name` in `dir` as the disk does; `None` if there is no such name.
 pub(crate) fn stat_at(dir: impl AsFd, name: &[u8]) -> Result<Option<RawStat>> {

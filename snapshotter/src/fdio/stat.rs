@@ -2,7 +2,6 @@
 
 use lamina_types::DeviceNumber;
 use lamina_types::FileKind;
-use rustix::fs::FileType;
 use rustix::fs::Statx;
 
 /// What `statx` says of one name, as far as it matters here.
@@ -43,8 +42,9 @@ impl From<Statx> for RawStat {
 }
 
 impl RawStat {
+    /// What the file system has no name for is a file.
     pub(crate) fn kind(&self) -> FileKind {
-        kind_of_mode(self.mode)
+        FileKind::of_mode(self.mode).unwrap_or(FileKind::File)
     }
 
     pub(crate) fn is_dir(&self) -> bool {
@@ -140,18 +140,5 @@ impl RawStat {
     /// Seconds and nanoseconds of the last change, which nobody can set.
     pub(crate) fn ctime(&self) -> (i64, u32) {
         self.ctime
-    }
-}
-
-/// Returns the kind that `mode` (`st_mode`) names; without any it is a regular file.
-pub(crate) fn kind_of_mode(mode: u32) -> FileKind {
-    match FileType::from_raw_mode(mode) {
-        FileType::Directory => FileKind::Directory,
-        FileType::Symlink => FileKind::Symlink,
-        FileType::Fifo => FileKind::Fifo,
-        FileType::CharacterDevice => FileKind::CharDevice,
-        FileType::BlockDevice => FileKind::BlockDevice,
-        FileType::Socket => FileKind::Socket,
-        _ => FileKind::File,
     }
 }

@@ -23,7 +23,6 @@ use super::node::Place;
 use super::overlay::Overlay;
 use crate::MetadataChange;
 use crate::Owners;
-use crate::fdio;
 use crate::fdio::RawStat;
 use crate::metadata;
 use crate::metadata::Time;
@@ -237,11 +236,12 @@ pub(super) fn no_file() -> FileAttr {
     }
 }
 
-/// Returns the kind of node that `mode` asks for; directories and symlinks are not made by mode.
+/// Returns the kind of node that `mode` asks for, without one a file; directories and symlinks are not
+/// made by mode.
 pub(super) fn node_kind(mode: u32) -> Result<FileKind> {
-    match fdio::kind_of_mode(mode) {
-        FileKind::Directory | FileKind::Symlink => Err(Errno::INVAL),
-        kind => Ok(kind),
+    match FileKind::of_mode(mode) {
+        Some(FileKind::Directory | FileKind::Symlink) => Err(Errno::INVAL),
+        kind => Ok(kind.unwrap_or(FileKind::File)),
     }
 }
 

@@ -8,6 +8,7 @@ use std::os::fd::OwnedFd;
 use lamina_types::DeviceNumber;
 use lamina_types::FileKind;
 use lamina_types::Stat;
+use rustix::fs::FileType;
 use rustix::fs::Mode;
 use rustix::fs::OFlags;
 use rustix::io::Errno;
@@ -15,7 +16,6 @@ use rustix::io::Result;
 
 use super::Owners;
 use super::record::Record;
-use super::record::file_type;
 
 /// The set-group-id bit, which makes a directory pass its group on.
 const PASSES_GROUP_ON: u32 = 0o2000;
@@ -82,8 +82,9 @@ impl Owners {
             return make_stand_in(dir, name, new).map(drop);
         }
         let device = rustix::fs::makedev(new.device.major, new.device.minor);
+        let kind = FileType::from_raw_mode(new.kind.mode());
         let mode = Mode::from_raw_mode(new.permissions);
-        rustix::fs::mknodat(dir, name, file_type(new.kind), mode, device)
+        rustix::fs::mknodat(dir, name, kind, mode, device)
     }
 
     /// Makes the file or directory behind `fd`, which was just made, all that `new` says, if that is

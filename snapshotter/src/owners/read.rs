@@ -11,7 +11,6 @@ use rustix::io::Result;
 use super::Owners;
 use super::record::ATTRIBUTE;
 use super::record::Record;
-use super::record::file_type;
 use crate::fdio;
 use crate::fdio::RawStat;
 use crate::xattrs::Target;
@@ -73,7 +72,7 @@ fn truth(target: &Target, disk: RawStat) -> Result<RawStat> {
     if !fits {
         return Err(Errno::IO);
     }
-    let mode = file_type(record.kind).as_raw_mode() | record.permissions;
+    let mode = record.kind.mode() | record.permissions;
     let owner = (record.uid, record.gid);
     Ok(disk.described_as(mode, owner, record.device))
 }

@@ -9,7 +9,6 @@
 
 use lamina_types::DeviceNumber;
 use lamina_types::FileKind;
-use rustix::fs::FileType;
 
 /// The name of the attribute.
 pub(super) const ATTRIBUTE: &[u8] = b"user.lamina.stat";
@@ -28,7 +27,7 @@ pub(crate) struct Record {
 
 impl Record {
     pub(super) fn encode(&self) -> Vec<u8> {
-        let mode = file_type(self.kind).as_raw_mode() | self.permissions;
+        let mode = self.kind.mode() | self.permissions;
         let mut text = format!("{mode:o} {} {}", self.uid, self.gid);
         if is_device(self.kind) {
             let DeviceNumber { major, minor } = self.device;
@@ -42,7 +41,7 @@ impl Record {
         let text = std::str::from_utf8(text).ok()?;
         let mut fields = text.split(' ');
         let mode = number(fields.next()?, 8)?;
-        let kind = kind(mode)?;
+        let kind = FileKind::of_mode(mode)?;
         let (uid, gid) = (number(fields.next()?, 10)?, number(fields.next()?, 10)?);
         let device = match is_device(kind) {
             true => DeviceNumber {
@@ -71,34 +70,6 @@ fn number(text: &str, radix: u32) -> Option<u32> {
 
 pub(super) fn is_device(kind: FileKind) -> bool {
     matches!(kind, FileKind::CharDevice | FileKind::BlockDevice)
-}
-
-pub(super) fn file_type(kind: FileKind) -> FileType {
-    match kind {
-        FileKind::File => FileType::RegularFile,
-        FileKind::Directory => FileType::Directory,
-        FileKind::Symlink => FileType::Symlink,
-        FileKind::Fifo => FileType::Fifo,
-        FileKind::CharDevice => FileType::CharacterDevice,
-        FileKind::BlockDevice => FileType::BlockDevice,
-        FileKind::Socket => FileType::Socket,
-    }
-}
-
-/// Returns the kind that `mode` names; `None` if there is no such kind or more than 16 bits.
-fn kind(mode: u32) -> Option<FileKind> {
-    let kinds = [
-        FileKind::File,
-        FileKind::Directory,
-        FileKind::Symlink,
-        FileKind::Fifo,
-        FileKind::CharDevice,
-        FileKind::BlockDevice,
-        FileKind::Socket,
-    ];
-    kinds
-        .into_iter()
-        .find(|kind| file_type(*kind).as_raw_mode() == mode & !0o7777)
 }
 
 #[cfg(test)]

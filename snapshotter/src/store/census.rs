@@ -69,7 +69,7 @@ impl Census {
     /// Counts a deleted name.
     pub(crate) fn count_whiteout(&mut self, dir: &RootedPath, name: &[u8]) {
         const REST_BYTES: usize = 4 + 4 + 8 + 4 + 4 + 8 + 4;
-        let kind = rustix::fs::FileType::CharacterDevice.as_raw_mode();
+        let kind = FileKind::CharDevice.mode();
         let mut hasher = place(dir, name, kind);
         hasher.update(&[0; REST_BYTES]);
         self.add(hasher);
