@@ -87,10 +87,9 @@ impl WriteDir {
 
     /// Notes the directory that was just made at `path`; nothing below it shows through.
     pub(super) fn adopt_new(&self, path: RootedPath, fd: OwnedFd) -> Result<Self, SnapshotError> {
-        let key = path.clone();
-        let lower: Arc<[Part]> = Arc::new([]);
-        self.upper()
-            .intern(&key, || Ok(self.make_child(path, lower, Some(fd))))
+        let made = self.make_child(path, Arc::new([]), Some(fd));
+        let made = self.upper().intern(made)?;
+        Ok(made.expect("it is in the upper"))
     }
 
     /// Returns the directory that holds this one; `None` for the root.
@@ -201,8 +200,15 @@ impl WriteDir {
     /// `ENOENT`, `ENOTDIR`.
     pub fn open_dir(&self, name: &[u8]) -> Result<Self, SnapshotError> {
         let path = self.child_path(name)?;
-        self.upper()
-            .intern(&path, || self.find_dir(name, path.clone()))
+        loop {
+            if let Some(known) = self.upper().known(&path) {
+                return Ok(known);
+            }
+            let found = self.find_dir(name, path.clone())?;
+            if let Some(dir) = self.upper().intern(found)? {
+                return Ok(dir);
+            }
+        }
     }
 
     fn find_dir(&self, name: &[u8], path: RootedPath) -> Result<Self, SnapshotError> {
@@ -223,6 +229,17 @@ impl WriteDir {
             }
             Some((_, raw)) if raw.is_whiteout() => Err(errno(Errno::NOENT, &path)),
             Some(_) => Err(errno(Errno::NOTDIR, &path)),
+        }
+    }
+
+    /// Says whether it is still true that the directory is not in the upper, if it was found so.
+    pub(super) fn is_current(&self) -> Result<bool, SnapshotError> {
+        match (self.made(), self.parent().and_then(Self::made)) {
+            (None, Some(above)) => {
+                let name = self.path().file_name().unwrap_or_default();
+                Ok(fdio::stat_at(above, name).at(self.path())?.is_none())
+            }
+            _ => Ok(true),
         }
     }
 
@@ -291,5 +308,38 @@ impl WriteDir {
         let fd = copy_dir(&top.fd, to, self.upper().store().format()).at(path)?;
         metadata::set_mtime(above, above_mtime_ns).at(path)?;
         Ok(fd)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lamina_types::CancelToken;
+
+    use super::*;
+    use crate::LayerStack;
+    use crate::SnapshotStore;
+    use crate::XattrNamespace;
+
+    #[test]
+    fn what_was_copied_up_while_it_was_looked_for_is_found() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = SnapshotStore::open(&folder.path().join("layers"), XattrNamespace::User);
+        let store = store.unwrap();
+        let lower = store.prepare(&LayerStack::empty()).unwrap();
+        drop(lower.writer().root().unwrap().make_dir(b"dir", 0o755));
+        let stack = LayerStack::new([lower.commit(&CancelToken::new()).unwrap()]);
+        let active = store.prepare(&stack).unwrap();
+        let (upper, path) = (active.writer(), RootedPath::new("/dir"));
+        let root = upper.root().unwrap();
+        let found = root.find_dir(b"dir", path).unwrap();
+        let other = root.open_dir(b"dir").unwrap();
+        drop(other.create_file(b"of another", 0o644).unwrap());
+        drop(other);
+        assert!(upper.intern(found).unwrap().is_none());
+        let dir = root.open_dir(b"dir").unwrap();
+        assert!(dir.lookup(b"of another").unwrap().is_some());
+        drop(dir.create_file(b"ours", 0o644).unwrap());
+        let names = active.tree().root().unwrap().child(b"dir").unwrap();
+        assert_eq!(names.read_dir().unwrap().len(), 2);
     }
 }

@@ -115,7 +115,11 @@ impl Upper {
     /// # Errors
     /// If a lower layer cannot be opened.
     pub fn root(&self) -> Result<WriteDir, SnapshotError> {
-        self.intern(&RootedPath::root(), || WriteDir::make_root(self))
+        if let Some(known) = self.known(&RootedPath::root()) {
+            return Ok(known);
+        }
+        let root = self.intern(WriteDir::make_root(self)?)?;
+        Ok(root.expect("the root is always in the upper"))
     }
 
     /// Resolves `path`, following symlinks inside the tree, to an existing directory.
@@ -231,22 +235,24 @@ impl Upper {
         self.0.marks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns the one object for the directory `path`, making it at first.
-    fn intern(
-        &self,
-        path: &RootedPath,
-        make: impl FnOnce() -> Result<WriteDir, SnapshotError>,
-    ) -> Result<WriteDir, SnapshotError> {
-        if let Some(known) = self.dirs().get(path).and_then(Weak::upgrade) {
-            return Ok(WriteDir(known));
-        }
-        let made = make()?;
+    /// Returns the object for the directory `path` that others have, if they do.
+    fn known(&self, path: &RootedPath) -> Option<WriteDir> {
+        self.dirs().get(path).and_then(Weak::upgrade).map(WriteDir)
+    }
+
+    /// Returns the one object for the directory that was `found`: this one, unless others have another.
+    /// `None` if they had one, copied the directory up and let go of it since, so that it must be looked
+    /// for again.
+    fn intern(&self, found: WriteDir) -> Result<Option<WriteDir>, SnapshotError> {
         let mut dirs = self.dirs();
-        if let Some(known) = dirs.get(path).and_then(Weak::upgrade) {
-            return Ok(WriteDir(known));
+        if let Some(known) = dirs.get(found.path()).and_then(Weak::upgrade) {
+            return Ok(Some(WriteDir(known)));
         }
-        dirs.insert(path.clone(), Arc::downgrade(&made.0));
-        Ok(made)
+        if !found.is_current()? {
+            return Ok(None);
+        }
+        dirs.insert(found.path().clone(), Arc::downgrade(&found.0));
+        Ok(Some(found))
     }
 
     /// Forgets the directory `path` if nobody has it open.
