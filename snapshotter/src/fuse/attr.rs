@@ -102,9 +102,12 @@ impl Overlay {
             self.truncate(node, size, caller)?;
         }
         let fd = self.path_fd(node)?;
-        // No time is set in the middle of a change that keeps the time.
+        // No time is set in the middle of a change of the data.
         let _busy = node.lock_busy();
         change.apply(self.format.owners, &fd, node.kind)?;
+        if change.mtime.is_some() {
+            node.note_time_told(true);
+        }
         self.stat_fd(&fd)
     }
 

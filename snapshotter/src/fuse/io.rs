@@ -8,7 +8,6 @@ use rustix::fs::StatVfs;
 use rustix::io::Errno;
 use rustix::io::Result;
 
-use super::copy_up::keeping_mtime;
 use super::node::Node;
 use super::numbers::ROOT;
 use super::overlay::Overlay;
@@ -36,23 +35,6 @@ impl Overlay {
             self.drop_set_ids(&fd)?;
         }
         u32::try_from(written).map_err(|_| Errno::OVERFLOW)
-    }
-
-    /// Changes the data of a file, which is open behind `fd`, by `change`.
-    ///
-    /// A kernel that gathers writes sets the time of the file itself, when a program writes. What it
-    /// writes back later must leave that time alone: the kernel tells no time that it believes told.
-    pub(super) fn change_data<T>(
-        &self,
-        node: &Node,
-        fd: &OwnedFd,
-        change: impl FnOnce() -> Result<T>,
-    ) -> Result<T> {
-        if !self.io_mode.writes_back() {
-            return change();
-        }
-        let _busy = node.lock_busy();
-        keeping_mtime(fd, change)
     }
 
     /// Allocates or punches; `mode` is that of `fallocate(2)`.

@@ -12,6 +12,7 @@
 //! | `session` | turns requests into calls and results into replies; a panic is `EIO` for one request |
 //! | `names`, `rename`, `attr`, `xattr`, `acl`, `open`, `dir` | what requests ask for, one family each |
 //! | `copy_up`, `copy_tree` | bring files and whole directories into the upper |
+//! | `times` | sees to modification times where the kernel gathers writes |
 //! | `overlay` | the view: finds nodes and where they are kept |
 //! | `table`, `node`, `numbers` | what the kernel holds, by inode number |
 //!
@@ -39,9 +40,11 @@ mod rename;
 mod session;
 mod shown_ids;
 mod table;
+mod times;
 mod words;
 mod xattr;
 
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
 use lamina_types::IoContext;
@@ -59,7 +62,8 @@ use overlay::Writable;
 /// What a FUSE session serves: a stack, and perhaps a writable upper directory on it.
 ///
 /// It holds the layers and directories that it needs, so it may outlive what it was made of.
-pub(crate) struct OverlayFs(Overlay);
+#[derive(Clone)]
+pub(crate) struct OverlayFs(Arc<Overlay>);
 
 impl OverlayFs {
     /// Serves `stack` read-only.
@@ -77,7 +81,8 @@ impl OverlayFs {
             }
             false => stack.tree().root_parts()?,
         };
-        Ok(Self(Overlay::new(stack, root, store.format(), None)))
+        let overlay = Overlay::new(stack, root, store.format(), None);
+        Ok(Self(Arc::new(overlay)))
     }
 
     /// Serves a layer that is being made, after [`ActiveLayer::begin_mount`]. The layer must not be
@@ -90,6 +95,18 @@ impl OverlayFs {
         let writable = Writable::new(active.work_dir()?, store.umask());
         let root = active.tree().root_parts()?;
         let overlay = Overlay::new(active.lower(), root, store.format(), Some(writable));
-        Ok(Self(overlay))
+        Ok(Self(Arc::new(overlay)))
+    }
+
+    /// Gives files the times that the kernel shows below `mount`, which nobody uses any more, where it
+    /// has not told them.
+    pub(crate) fn settle_times(&self, mount: BorrowedFd<'_>) {
+        self.0.settle_times(mount);
+    }
+}
+
+impl std::fmt::Debug for OverlayFs {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("OverlayFs").finish_non_exhaustive()
     }
 }

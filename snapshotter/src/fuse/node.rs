@@ -33,6 +33,8 @@ pub(super) struct Node {
     used: AtomicBool,
     /// The file was made here and nobody has set an attribute since.
     plain: AtomicBool,
+    /// The data of this file has not changed since the kernel said when it was modified.
+    time_told: AtomicBool,
     state: Mutex<State>,
 }
 
@@ -83,6 +85,7 @@ impl Node {
             busy: Mutex::default(),
             used: AtomicBool::new(false),
             plain: AtomicBool::new(false),
+            time_told: AtomicBool::new(true),
             state: Mutex::new(state),
         }
     }
@@ -142,6 +145,17 @@ impl Node {
     /// Says whether the file has no extended attributes but those that the host gave it.
     pub(super) fn is_plain(&self) -> bool {
         self.plain.load(Ordering::Acquire)
+    }
+
+    /// Notes that the kernel says when the file was modified, or that its data changes. The node must be
+    /// busy.
+    pub(super) fn note_time_told(&self, told: bool) {
+        self.time_told.store(told, Ordering::Relaxed);
+    }
+
+    /// Says whether the file has the time that the kernel knows, as far as can be known here.
+    pub(super) fn is_time_told(&self) -> bool {
+        self.time_told.load(Ordering::Relaxed)
     }
 
     /// Returns how many descriptors the directory keeps open.

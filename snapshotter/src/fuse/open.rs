@@ -45,6 +45,7 @@ const EXECUTE: OFlags = OFlags::from_bits_retain(0o40);
 pub(super) struct IoMode {
     passes_through: AtomicBool,
     writes_back: AtomicBool,
+    knows_all_times: AtomicBool,
 }
 
 /// The one descriptor of all who have a file open.
@@ -97,6 +98,15 @@ impl IoMode {
     /// Says whether the kernel gathers writes, and therefore sets the times of files itself.
     pub(super) fn writes_back(&self) -> bool {
         self.writes_back.load(Ordering::Acquire)
+    }
+
+    /// Notes that nobody writes any more: what still arrives is older than the times of files.
+    pub(super) fn know_all_times(&self) {
+        self.knows_all_times.store(true, Ordering::Release);
+    }
+
+    pub(super) fn knows_all_times(&self) -> bool {
+        self.knows_all_times.load(Ordering::Acquire)
     }
 }
 

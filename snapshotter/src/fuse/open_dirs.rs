@@ -167,7 +167,7 @@ mod tests {
     }
 
     /// Makes an overlay on two layers that merge in `dir`, each with a file of its own.
-    fn overlay(store: &SnapshotStore) -> (ActiveLayer, Overlay) {
+    fn overlay(store: &SnapshotStore) -> (ActiveLayer, Arc<Overlay>) {
         let mut stack = LayerStack::empty();
         for name in ["low", "high"] {
             let active = store.prepare(&stack).unwrap();

@@ -65,6 +65,16 @@ impl Table {
         Ok(Arc::clone(&slot.node))
     }
 
+    /// Returns all nodes that the kernel holds at some moment.
+    pub(super) fn all(&self) -> Vec<Arc<Node>> {
+        let mut nodes = Vec::new();
+        for shard in &self.shards {
+            let shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+            nodes.extend(shard.values().map(|slot| Arc::clone(&slot.node)));
+        }
+        nodes
+    }
+
     /// Returns the node of a file if the kernel holds it.
     pub(super) fn known(&self, key: Key) -> Option<Arc<Node>> {
         self.get(self.numbers.of(key)).ok()

@@ -7,6 +7,8 @@
 use std::os::fd::AsFd;
 use std::os::fd::AsRawFd;
 use std::os::fd::OwnedFd;
+use std::sync::Mutex;
+use std::sync::PoisonError;
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -65,19 +67,50 @@ impl FuseOverlay {
     }
 
     /// Mounts and serves `fs`.
-    fn serve(&self, fs: OverlayFs, attributes: MountAttrFlags) -> Result<Served, SnapshotError> {
+    fn serve(
+        &self,
+        fs: OverlayFs,
+        attributes: MountAttrFlags,
+    ) -> Result<(OwnedFd, Session), SnapshotError> {
         let flags = OFlags::RDWR | OFlags::CLOEXEC;
         let device = rustix::fs::open(DEVICE, flags, Mode::empty()).at(DEVICE)?;
         let fd = mount(&device, attributes).at("mount of FUSE")?;
         let session = Session::start(fs, device)?;
-        Ok(Served { fd, session })
+        Ok((fd, session))
     }
 }
 
-/// A mount and what answers it.
-struct Served {
-    fd: OwnedFd,
+/// A writable mount that threads of this process answer.
+#[derive(Debug)]
+pub(crate) struct Served {
+    fs: OverlayFs,
+    /// The mount, until it ends.
+    mount: Mutex<Option<OwnedFd>>,
     session: Session,
+}
+
+impl Served {
+    /// Ends a mount that nobody uses any more.
+    ///
+    /// # Errors
+    /// [`SnapshotError::MountInUse`] if somebody does. It may be tried again.
+    pub(super) fn end(&self) -> Result<(), SnapshotError> {
+        if let Some(mount) = self.take_mount() {
+            self.fs.settle_times(mount.as_fd());
+        }
+        self.session.wait()
+    }
+
+    /// Lets go of a mount whose layer is given up.
+    pub(super) fn give_up(&self) {
+        drop(self.take_mount());
+        self.session.wait_briefly();
+    }
+
+    fn take_mount(&self) -> Option<OwnedFd> {
+        let mut mount = self.mount.lock().unwrap_or_else(PoisonError::into_inner);
+        mount.take()
+    }
 }
 
 /// Makes a mount that `device` will serve. Everybody may use it, and the kernel checks permissions by
@@ -108,7 +141,7 @@ impl Mounter for FuseOverlay {
             return Ok(view);
         }
         let fs = OverlayFs::of_view(&self.store, stack)?;
-        let Served { fd, session } = self.serve(fs, MountAttrFlags::MOUNT_ATTR_RDONLY)?;
+        let (fd, session) = self.serve(fs, MountAttrFlags::MOUNT_ATTR_RDONLY)?;
         let backing = Backing(Inner::Session(session));
         Ok(DetachedMount { fd, backing })
     }
@@ -116,8 +149,10 @@ impl Mounter for FuseOverlay {
     fn mount_active(&self, active: &ActiveLayer) -> Result<DetachedMount, SnapshotError> {
         drop(active.begin_mount()?);
         let fs = OverlayFs::of_active(active)?;
-        let Served { fd, session } = self.serve(fs, MountAttrFlags::empty())?;
-        active.mounted_until(MountEnd::Session(session));
+        let (fd, session) = self.serve(fs.clone(), MountAttrFlags::empty())?;
+        let mount = fd.try_clone().at("mount of FUSE")?;
+        let mount = Mutex::new(Some(mount));
+        active.mounted_until(MountEnd::Served(Served { fs, mount, session }));
         Ok(DetachedMount::of(fd))
     }
 

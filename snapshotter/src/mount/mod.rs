@@ -46,6 +46,7 @@ pub use kernel::KernelOverlay;
 use crate::ActiveLayer;
 use crate::LayerStack;
 use crate::SnapshotError;
+use fuse::Served;
 use session::Session;
 
 /// A file system that is mounted nowhere yet: it goes away with the last descriptor.
@@ -96,7 +97,7 @@ enum Inner {
 #[derive(Debug)]
 pub(crate) enum MountEnd {
     /// Threads write to the layer until the mount is gone.
-    Session(Session),
+    Served(Served),
     /// What was written is here.
     Scratch(Box<ActiveLayer>),
 }
@@ -108,7 +109,7 @@ impl MountEnd {
     /// [`SnapshotError::MountInUse`]; I/O errors. It may be tried again.
     pub(crate) fn take_over(&self, layer: &ActiveLayer) -> Result<(), SnapshotError> {
         match self {
-            Self::Session(session) => session.wait(),
+            Self::Served(served) => served.end(),
             Self::Scratch(scratch) => absorb::absorb(scratch, layer),
         }
     }
@@ -117,8 +118,8 @@ impl MountEnd {
 impl Drop for MountEnd {
     /// A layer that is given up is deleted next, so its last writes should be over.
     fn drop(&mut self) {
-        if let Self::Session(session) = self {
-            session.wait_briefly();
+        if let Self::Served(served) = self {
+            served.give_up();
         }
     }
 }

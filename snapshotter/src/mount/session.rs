@@ -1,9 +1,9 @@
 //! Serving a FUSE mount from threads of this process.
 //!
 //! The kernel ends a session: when the last descriptor and the last place of the mount are gone, reading
-//! the device fails with `ENODEV` and the threads return. Nothing of ours holds the mount, so there is
-//! nothing to unmount; and when this process dies, its descriptors of the device go, and whoever still
-//! waits in the mount gets `ENOTCONN` or `ECONNABORTED`.
+//! the device fails with `ENODEV` and the threads return. So there is nothing to unmount; and when this
+//! process dies, its descriptors of the device go, and whoever still waits in the mount gets `ENOTCONN` or
+//! `ECONNABORTED`.
 //!
 //! Written data is at the server by then: the kernel writes dirty pages back when a file is closed and
 //! when the last memory mapping of it goes, before the process that did it is reported dead.

@@ -376,7 +376,7 @@ mod tests {
     fn a_panic_ends_one_request() {
         let stack = LayerStack::empty();
         let overlay = Overlay::new(&stack, Arc::new([]), XattrNamespace::User.into(), None);
-        let fs = OverlayFs(overlay);
+        let fs = OverlayFs(Arc::new(overlay));
         let mut served = 0;
         fs.serve(|_| panic!("a request that goes wrong"));
         fs.serve(|_| served += 1);

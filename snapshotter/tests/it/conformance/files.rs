@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::fs::File;
+use std::fs::OpenOptions;
 use std::io::Read as _;
 use std::io::Seek as _;
 use std::io::SeekFrom;
@@ -84,25 +85,60 @@ pub(super) fn a_program_may_change_whatever_it_sees(world: &World) {
     assert_eq!(text(&lower, "/f"), b"lower", "a sealed layer never changes");
 }
 
+/// Waits for the next tick of the clock that files get their times from.
+fn next_tick() {
+    let clock = || rustix::time::clock_gettime(ClockId::RealtimeCoarse);
+    let before = clock();
+    while clock() == before {
+        std::thread::yield_now();
+    }
+}
+
+/// Has a step make files and write to them, most within one tick of the clock, and close them in another.
+fn written_files(root: &Path) -> Vec<File> {
+    let write = |number: usize| {
+        let mut file = File::create_new(root.join(number.to_string())).unwrap();
+        if number.is_multiple_of(3) {
+            next_tick();
+        }
+        file.write_all(b"written at once").unwrap();
+        file
+    };
+    let written = (0..20).map(write).collect();
+    next_tick();
+    written
+}
+
 /// A kernel that gathers writes brings them long after the program made them.
 pub(super) fn a_layer_has_the_times_that_programs_saw(world: &World) {
     let mut shown = Picture::new();
     let stack = world.step(&LayerStack::empty(), |mount| {
+        drop(written_files(&host_path(&mount.fd)));
+        shown = picture::of_mount(&mount.fd);
+    });
+    assert_eq!(shown, picture::of_tree(&stack.tree()));
+}
+
+/// As everybody on the machine can have the kernel do, with `sync`; and it does so by itself.
+pub(super) fn times_stay_when_the_kernel_writes_back(world: &World) {
+    let lower = base(world);
+    let mut shown = Picture::new();
+    let stack = world.step(&lower, |mount| {
         let root = host_path(&mount.fd);
-        let written: Vec<File> = (0..20)
-            .map(|number| {
-                let mut file = File::create_new(root.join(number.to_string())).unwrap();
-                file.write_all(b"written at once").unwrap();
-                file
-            })
-            .collect();
-        // Most of the files were made and written to within one tick of the clock; this is another.
-        let clock = || rustix::time::clock_gettime(ClockId::RealtimeCoarse);
-        let before = clock();
-        while clock() == before {
-            std::thread::yield_now();
-        }
-        drop(written);
+        let mut changed = OpenOptions::new()
+            .append(true)
+            .open(root.join("f"))
+            .unwrap();
+        changed.write_all(b" and more").unwrap();
+        let written = written_files(&root);
+        rustix::fs::syncfs(&changed).unwrap();
+        drop((changed, written));
+        fs::create_dir_all(root.join("new/folder")).unwrap();
+        fs::rename(root.join("3"), root.join("new/folder/moved")).unwrap();
+        fs::hard_link(root.join("6"), root.join("new/again")).unwrap();
+        fs::remove_file(root.join("6")).unwrap();
+        fs::remove_file(root.join("9")).unwrap();
+        fs::write(root.join("9"), "another").unwrap();
         shown = picture::of_mount(&mount.fd);
     });
     assert_eq!(shown, picture::of_tree(&stack.tree()));

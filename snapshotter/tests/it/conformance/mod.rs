@@ -37,6 +37,7 @@ macro_rules! mounter_suite {
                 acl::the_umask_takes_permissions_away,
                 acl::what_is_made_in_a_directory_gets_its_list,
                 files::a_layer_has_the_times_that_programs_saw,
+                files::times_stay_when_the_kernel_writes_back,
                 files::a_program_may_change_whatever_it_sees,
                 files::handles_outlive_names,
                 files::mapped_memory_arrives_without_a_sync,
