@@ -23,5 +23,5 @@ mod refused_links;
 mod rows;
 mod sharing;
 mod simple;
-mod speed;
 mod table;
+mod volume;

@@ -1,11 +1,9 @@
-//! The figure of copies by link: 50,000 files of 0.2 to 8 KB in 1,000 directories.
+//! 50,000 files of 0.2 to 8 KB in 1,000 directories. How long their copies take, `scripts/bench copies` says.
 
 use std::collections::HashSet;
 use std::io::Write;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::time::Duration;
-use std::time::Instant;
 
 use lamina_fileops::Action;
 use lamina_fileops::CopyAction;
@@ -14,17 +12,17 @@ use lamina_snapshotter::LayerStack;
 use lamina_types::CancelToken;
 
 use crate::machine::Machine;
+use crate::machine::one_in;
 
 const FILES_PER_DIRECTORY: usize = 50;
 
-/// A tenth of the figure's size in builds without optimisation, where the time means nothing.
-const DIRECTORIES: usize = 1000;
-
-/// The most that the copy may take in an optimised build.
-const LIMIT: Duration = Duration::from_millis(1500);
+/// Fewer where everything is emulated.
+fn directories() -> usize {
+    1000 / one_in()
+}
 
 #[test]
-fn fifty_thousand_files_are_copied_by_link() {
+fn copies_by_link_take_only_directories() {
     let Some(machine) = Machine::new() else {
         return;
     };
@@ -38,27 +36,18 @@ fn fifty_thousand_files_are_copied_by_link() {
         directory_contents: true,
         ..CopyAction::default()
     });
-    let start = Instant::now();
     apply(&action, &layer, Some(&source.tree()), &CancelToken::new()).expect("copy");
-    let copied = start.elapsed();
     drop(machine.seal(layer));
-    let sealed = start.elapsed();
-    let files = DIRECTORIES * FILES_PER_DIRECTORY;
-    let line = format!("{files} files: copied in {copied:?}, sealed after {sealed:?}\n");
-    std::io::stderr()
-        .write_all(line.as_bytes())
-        .expect("standard error");
-    assert!(cfg!(debug_assertions) || sealed < LIMIT, "{sealed:?}");
     // What is new is directories and the manifest; no file takes a block.
     let added = blocks(machine.folder.path()) - before;
     assert!(
-        added <= DIRECTORIES as u64 * 8 + 64,
+        added <= directories() as u64 * 8 + 64,
         "{added} blocks of 512 bytes"
     );
 }
 
 #[test]
-fn matches_of_a_pattern_cost_little_each() {
+fn of_many_matches_with_one_name_the_last_stays() {
     let Some(machine) = Machine::new() else {
         return;
     };
@@ -71,31 +60,29 @@ fn matches_of_a_pattern_cost_little_each() {
         allow_wildcard: true,
         ..CopyAction::default()
     });
-    let start = Instant::now();
     apply(&action, &layer, Some(&source.tree()), &CancelToken::new()).expect("copy");
-    let taken = start.elapsed();
-    let files = DIRECTORIES * FILES_PER_DIRECTORY;
-    let line = format!("{files} matches: copied in {taken:?}\n");
-    std::io::stderr()
-        .write_all(line.as_bytes())
-        .expect("standard error");
-    assert!(cfg!(debug_assertions) || taken < 2 * LIMIT, "{taken:?}");
-    // Of many files of one name the last in path order stays.
     let copied = layer.tree().root().expect("root");
-    let names = copied.child(b"out").expect("/out").read_dir();
-    assert_eq!(names.expect("/out").len(), FILES_PER_DIRECTORY);
+    let out = copied.child(b"out").expect("/out");
+    assert_eq!(out.read_dir().expect("/out").len(), FILES_PER_DIRECTORY);
+    let kept = out.child(b"f7").expect("/out/f7");
+    // In the order of paths, the greatest number of nines is last.
+    assert_eq!(kept.stat().size, length(directories() - 1, 7) as u64);
+}
+
+fn length(directory: usize, file: usize) -> usize {
+    200 + (directory * 7919 + file * 104_729) % 7900
 }
 
 fn many_files(machine: &Machine) -> LayerStack {
     let layer = machine.on(&LayerStack::empty());
     let root = layer.writer().root().expect("root");
     let data = [b'x'; 8192];
-    for index in 0..DIRECTORIES {
+    for index in 0..directories() {
         let dir = root
             .make_dir(format!("d{index}").as_bytes(), 0o755)
             .expect("directory");
         for file in 0..FILES_PER_DIRECTORY {
-            let length = 200 + (index * 7919 + file * 104_729) % 7900;
+            let length = length(index, file);
             let mut made = dir
                 .create_file(format!("f{file}").as_bytes(), 0o644)
                 .expect("file");
