@@ -261,7 +261,7 @@ mod tests {
             fs::write(&path, text).expect("written");
             let mode = match *text {
                 "plain" => 0o755,
-                "private" => 0o600,
+                "private" => 0,
                 _ => 0o4766,
             };
             fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("set");

@@ -146,16 +146,19 @@ fn many_files(machine: &Machine, count: usize) -> ActiveLayer {
     layer
 }
 
-/// Makes a directory of 400,000 names, which are all of one file.
+/// Makes a directory of 400,000 names, which are of a few files.
 fn huge_directory(machine: &Machine) -> ActiveLayer {
     let layer = machine.on(&LayerStack::empty());
-    let root = layer.writer().root().expect("root");
-    drop(root.create_file(b"first", 0o644).expect("a file"));
-    for number in 0..400_000 {
-        let (dir, name) = (layer.upper_dir(), format!("a rather long name {number}"));
-        rustix::fs::linkat(dir, "first", dir, name, AtFlags::empty()).expect("linked");
+    // A file of ext4 has at most 65,000 names.
+    for first in 0..8 {
+        let file = format!("first {first}");
+        let root = layer.writer().root().expect("root");
+        drop(root.create_file(file.as_bytes(), 0o644).expect("a file"));
+        for number in 0..50_000 {
+            let (dir, name) = (layer.upper_dir(), format!("a rather long {first} {number}"));
+            rustix::fs::linkat(dir, &file, dir, name, AtFlags::empty()).expect("linked");
+        }
     }
-    drop(root);
     layer
 }
 
