@@ -187,6 +187,14 @@ impl Daemon {
     /// Checks that a process that was asked to end does so in time and leaves nothing.
     #[track_caller]
     pub(super) fn ended(&mut self) {
+        self.ended_well();
+        self.lamina.assert_clean();
+    }
+
+    /// Checks that a process that was asked to end does so in time; another one may have taken over
+    /// the state folder at once.
+    #[track_caller]
+    pub(super) fn ended_well(&mut self) {
         let mut process = self.process.take().expect("it was running");
         let begin = Instant::now();
         let status = loop {
@@ -200,7 +208,6 @@ impl Daemon {
             std::thread::sleep(Duration::from_millis(10));
         };
         assert!(status.success(), "{status}: {}", self.log());
-        self.lamina.assert_clean();
     }
 
     /// Kills the process as nobody should.

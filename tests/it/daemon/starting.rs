@@ -291,12 +291,14 @@ fn what_is_asked_before_the_engine_is_ready_is_answered_later() {
     let mut waiting = waiting.spawn().expect("starts");
     std::thread::sleep(Duration::from_millis(200));
     assert!(waiting.try_wait().expect("a status").is_none(), "too early");
-    first.stop();
+    first.send("TERM");
+    first.ended_well();
     let answered = waiting.wait_with_output().expect("a status");
     let answered = Finished::new(answered).ok();
     let workers: serde_json::Value = serde_json::from_slice(&answered.stdout).expect("JSON");
     assert_eq!(workers.as_array().map(Vec::len), Some(1), "{workers}");
     second.stop();
+    first.lamina.assert_clean();
 }
 
 #[test]
