@@ -10,6 +10,7 @@ use rustix::io::Result;
 
 use crate::support::in_user_namespace;
 use crate::support::random::Random;
+use crate::support::random::one_in;
 use crate::support::steps;
 use crate::support::steps::Kinds;
 use crate::support::steps::Step;
@@ -17,10 +18,10 @@ use crate::support::steps::Step;
 /// `COUNT` or `COUNT@SEED`: how many sequences, and the seed of the first tree.
 const VARIABLE: &str = "LAMINA_TEST_SEQUENCES";
 
-const COUNT: usize = 10_000;
+const COUNT: u64 = 10_000;
 
 /// Without the kernel's shortcuts for root they take longer.
-const COUNT_IN_USER_NAMESPACE: usize = 1_000;
+const COUNT_IN_USER_NAMESPACE: u64 = 1_000;
 
 /// Sequences that follow each other on one tree, each in a layer of its own.
 pub(super) const LAYERS: usize = 4;
@@ -53,6 +54,7 @@ impl Plan {
             true => COUNT_IN_USER_NAMESPACE,
             false => COUNT,
         };
+        let count = count / one_in();
         let wish = std::env::var(VARIABLE).unwrap_or(count.to_string());
         let (count, seed) = wish.split_once('@').unwrap_or((&wish, "0"));
         Self {

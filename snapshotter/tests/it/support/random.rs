@@ -11,12 +11,18 @@ const ROUNDS: &str = "LAMINA_TEST_ROUNDS";
 /// Returns the seeds of a random test that usually has `usual` rounds, from the seed `first` on.
 pub(crate) fn seeds(first: u64, usual: u64) -> Range<u64> {
     let number = |text: &str| text.parse::<u64>().ok();
-    let one_in = std::env::var(ONE_IN).ok().and_then(|text| number(&text));
     let wish = std::env::var(ROUNDS).unwrap_or_default();
     let (times, higher) = wish.split_once('@').unwrap_or((&wish, ""));
     let rounds = usual * number(times).unwrap_or(1);
     let first = first + number(higher).unwrap_or(0);
-    first..first + rounds.div_ceil(one_in.unwrap_or(1).max(1))
+    first..first + rounds.div_ceil(one_in())
+}
+
+/// Returns which share of the usual rounds is enough: one in so many.
+pub(crate) fn one_in() -> u64 {
+    let wish = std::env::var(ONE_IN).ok();
+    let number = wish.and_then(|text| text.parse().ok());
+    number.unwrap_or(1).max(1)
 }
 
 /// The splitmix64 generator.
