@@ -20,6 +20,10 @@ use crate::support::paths;
 
 const SERVER: &str = "/usr/sbin/sshd";
 
+/// Starts a program with `/run` as the server of ssh wants it. Only machines that start services at boot
+/// have it so.
+const WITH_RUN: &str = "mount -t tmpfs run /run && mkdir -m 755 /run/sshd && exec \"$0\" \"$@\"";
+
 /// A server of ssh and an agent with the one key that it takes.
 struct Ssh {
     dir: tempfile::TempDir,
@@ -66,8 +70,12 @@ impl Ssh {
         if !rustix::process::geteuid().is_root() {
             return Err("a server of ssh needs root");
         }
-        if !Path::new(SERVER).exists() || !Path::new("/run/sshd").exists() {
-            return Err("the package openssh-server is not installed, or has never been started");
+        if !Path::new(SERVER).exists() {
+            return Err("the package openssh-server is not installed");
+        }
+        let own_mounts = Command::new("unshare").args(["-m", "true"]).status();
+        if !own_mounts.is_ok_and(|status| status.success()) {
+            return Err("a server of ssh needs mounts of its own");
         }
         let dir = tempfile::tempdir().expect("a folder");
         for name in ["host", "user"] {
@@ -92,7 +100,11 @@ impl Ssh {
         let settings = ssh.settings();
         fs::write(ssh.dir.path().join("settings"), settings).expect("written");
         let settings = ssh.dir.path().join("settings").display().to_string();
-        ssh.spawn(SERVER, &["-D", "-e", "-f", &settings]);
+        let server = [SERVER, "-D", "-e", "-f", &settings];
+        ssh.spawn(
+            "unshare",
+            &[&["-m", "sh", "-c", WITH_RUN], &server[..]].concat(),
+        );
         wait_for("the server", || {
             std::net::TcpStream::connect(("127.0.0.1", port)).is_ok()
         });
