@@ -45,12 +45,17 @@ pub(crate) enum User {
     Subordinate,
 }
 
-/// Puts the user and its subordinate ids of folder `$1` over the machine's, then becomes it.
+/// Puts the user and its subordinate ids of folder `$1` over the machine's, lets everybody open FUSE, as
+/// on most machines, then becomes the user.
 const WITH_SUBORDINATE_IDS: &str = r#"
 set -e
 mount --bind "$1/passwd" /etc/passwd
 mount --bind "$1/ranges" /etc/subuid
 mount --bind "$1/ranges" /etc/subgid
+if [ -c /dev/fuse ]; then
+    mount -t tmpfs devices "$1/dev"
+    ! mknod -m 666 "$1/dev/fuse" c 10 229 || mount --bind "$1/dev/fuse" /dev/fuse
+fi
 user=$2
 shift 2
 exec setpriv --reuid "$user" --regid "$user" --clear-groups -- "$@"
@@ -218,6 +223,7 @@ impl Lamina {
             let entry = format!("lamina-test:x:{USER}:{USER}::/:/bin/sh\n");
             lamina.write("ids/passwd", known + &entry);
             lamina.write("ids/ranges", "lamina-test:300000:65536\n");
+            lamina.write("ids/dev/.keep", "");
         }
         lamina
     }
@@ -284,6 +290,13 @@ impl Lamina {
                 command
             }
         }
+    }
+
+    /// Says whether the user may open FUSE here.
+    pub(crate) fn may_open_fuse(&self) -> bool {
+        let mut command = self.command_as_user();
+        command.args(["sh", "-c", "[ -r /dev/fuse ] && [ -w /dev/fuse ]"]);
+        command.status().expect("sh starts").success()
     }
 
     /// Returns the state folder.
