@@ -39,19 +39,23 @@ pub(crate) fn report(line: &str) {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum User {
     Root,
-    /// An ordinary user without subordinate ids.
+    /// An ordinary user without subordinate ids, whose layers have real owners if FUSE is not for everybody.
     SingleId,
+    /// The same, who may open FUSE, as on most machines, so the owners of files are stored.
+    SingleIdWithFuse,
     /// An ordinary user with subordinate ids, which it has in a mount namespace of its own.
     Subordinate,
 }
 
-/// Puts the user and its subordinate ids of folder `$1` over the machine's, lets everybody open FUSE, as
-/// on most machines, then becomes the user.
-const WITH_SUBORDINATE_IDS: &str = r#"
+/// Puts the user and its subordinate ids over the machine's, if folder `$1` has some, lets everybody open
+/// FUSE, then becomes the user.
+const WITH_OWN_FILES: &str = r#"
 set -e
-mount --bind "$1/passwd" /etc/passwd
-mount --bind "$1/ranges" /etc/subuid
-mount --bind "$1/ranges" /etc/subgid
+if [ -e "$1/passwd" ]; then
+    mount --bind "$1/passwd" /etc/passwd
+    mount --bind "$1/ranges" /etc/subuid
+    mount --bind "$1/ranges" /etc/subgid
+fi
 if [ -c /dev/fuse ]; then
     mount -t tmpfs devices "$1/dev"
     ! mknod -m 666 "$1/dev/fuse" c 10 229 || mount --bind "$1/dev/fuse" /dev/fuse
@@ -69,6 +73,13 @@ pub(crate) fn may_act_as(user: User) -> Result<(), String> {
     match user {
         User::Root => Ok(()),
         User::SingleId => need(&["setpriv"]),
+        User::SingleIdWithFuse => {
+            need(&["setpriv", "unshare"])?;
+            match Lamina::new(user).may_open_fuse() {
+                true => Ok(()),
+                false => Err("/dev/fuse is missing, or cannot be made for others".to_owned()),
+            }
+        }
         User::Subordinate => {
             need(&["setpriv", "unshare", "newuidmap", "newgidmap"])?;
             let mut files = ["/etc/subuid", "/etc/subgid"].iter();
@@ -217,13 +228,13 @@ impl Lamina {
         let lamina = Self { user, home };
         if user != User::Root {
             std::os::unix::fs::chown(lamina.dir(), Some(USER), Some(USER)).expect("chown");
+            lamina.write("own/dev/.keep", "");
         }
         if user == User::Subordinate {
             let known = fs::read_to_string("/etc/passwd").unwrap_or_default();
             let entry = format!("lamina-test:x:{USER}:{USER}::/:/bin/sh\n");
-            lamina.write("ids/passwd", known + &entry);
-            lamina.write("ids/ranges", "lamina-test:300000:65536\n");
-            lamina.write("ids/dev/.keep", "");
+            lamina.write("own/passwd", known + &entry);
+            lamina.write("own/ranges", "lamina-test:300000:65536\n");
         }
         lamina
     }
@@ -283,10 +294,10 @@ impl Lamina {
                 command.args(["--reuid", &id, "--regid", &id, "--clear-groups"]);
                 command
             }
-            User::Subordinate => {
+            User::SingleIdWithFuse | User::Subordinate => {
                 let mut command = Command::new("unshare");
-                command.args(["-m", "sh", "-c", WITH_SUBORDINATE_IDS, "sh"]);
-                command.arg(self.dir().join("ids")).arg(id);
+                command.args(["-m", "sh", "-c", WITH_OWN_FILES, "sh"]);
+                command.arg(self.dir().join("own")).arg(id);
                 command
             }
         }
@@ -376,10 +387,15 @@ impl Lamina {
     }
 }
 
-/// Runs `test` on what `start` makes for root, for a user with one id and for one with many; says
-/// for whom it cannot and why.
+/// Runs `test` on what `start` makes for root and for each kind of ordinary user; says for whom it cannot
+/// and why.
 pub(crate) fn for_every_user<T>(start: impl Fn(User) -> Result<T, String>, test: impl Fn(User, T)) {
-    for user in [User::Root, User::SingleId, User::Subordinate] {
+    for user in [
+        User::Root,
+        User::SingleId,
+        User::SingleIdWithFuse,
+        User::Subordinate,
+    ] {
         match start(user) {
             Ok(subject) => test(user, subject),
             Err(reason) => report(&format!("skipped: {user:?}: {reason}")),
