@@ -321,7 +321,7 @@ fn serve(listener: &TcpListener, body: &str) {
 
 #[test]
 fn devices_that_a_user_cannot_make() {
-    for user in [User::SingleId, User::SingleIdWithFuse, User::Subordinate] {
+    for user in [User::SingleId, User::Subordinate, User::SingleIdWithFuse] {
         if let Err(reason) = may_act_as(user).and_then(|()| base().map(drop)) {
             skip!("{user:?}: {reason}");
         }

@@ -42,7 +42,7 @@ fn broken_rules_are_shown_with_their_lines() {
     );
     both(&daemon, &["--check", "ctx"], |found| {
         assert_eq!(found.code, Some(1), "{}", found.stderr);
-        assert_eq!(found.stdout, expected);
+        assert_eq!(found.stdout, expected, "{}", found.stderr);
     });
     let ignored = ["--call=check,format=json,ignorestatus=true", "ctx"];
     both(&daemon, &ignored, |found| {

@@ -1,6 +1,7 @@
 //! A daemon with a folder of its own, and the command as its client.
 
 use std::fs;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::path::PathBuf;
 use std::process::Child;
@@ -99,7 +100,8 @@ impl Daemon {
         let child = command.spawn().expect("started");
         let daemon = Self { child, home };
         let begun = Instant::now();
-        while !daemon.path("socket").exists() {
+        // The file is there a moment before anybody listens on it.
+        while UnixStream::connect(daemon.path("socket")).is_err() {
             assert!(begun.elapsed() < LIMIT, "no socket: {}", daemon.read("log"));
             std::thread::sleep(Duration::from_millis(2));
         }

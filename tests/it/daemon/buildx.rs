@@ -1,6 +1,7 @@
 //! docker-buildx with its `remote` driver (rows BX-01 to BX-12, ACC-03 to ACC-08).
 
 use std::fs;
+use std::os::unix::net::UnixStream;
 use std::process::Child;
 use std::process::Command;
 use std::process::Stdio;
@@ -18,6 +19,7 @@ use crate::harness::Finished;
 use crate::harness::program;
 use crate::harness::skip;
 use crate::main_job::EVERYTHING;
+use crate::waiting::wait_until;
 
 fn build_everything(daemon: &Daemon, args: &[&str]) -> Finished {
     daemon.lamina.write("ctx/words/who.txt", "world");
@@ -274,9 +276,7 @@ fn steps_reach_the_agent_of_the_client() {
         .spawn()
         .expect("the agent starts");
     let _agent = Agent(process);
-    while !socket.exists() {
-        std::thread::yield_now();
-    }
+    wait_until("the agent listens", || UnixStream::connect(&socket).is_ok());
     copy_program(&add, &daemon.lamina.dir().join("ctx"));
     let dockerfile = "FROM base\nCOPY . /\n\
                       RUN --mount=type=ssh ssh-add -l > /said; test $? = 1\n";

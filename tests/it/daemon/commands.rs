@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write as _;
+use std::os::unix::net::UnixStream;
 use std::process::Command;
 use std::process::Stdio;
 
@@ -92,7 +93,7 @@ fn agents_are_forwarded() {
         .arg(&socket)
         .stdout(Stdio::null());
     let mut agent = command.spawn().expect("the agent starts");
-    wait_until("the agent listens", || socket.exists());
+    wait_until("the agent listens", || UnixStream::connect(&socket).is_ok());
     let dockerfile = "FROM base\nRUN --mount=type=ssh test -S $SSH_AUTH_SOCK\n";
     let forward = format!("default={}", socket.display());
     let built = daemon.lamina_build(dockerfile, &["--ssh", &forward]);

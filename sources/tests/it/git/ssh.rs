@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::TcpListener;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::Child;
 use std::process::Command;
@@ -95,7 +96,8 @@ impl Ssh {
             running: Vec::new(),
         };
         ssh.spawn("ssh-agent", &["-D", "-a", "agent"]);
-        wait_for("the agent", || ssh.dir.path().join("agent").exists());
+        let agent = ssh.dir.path().join("agent");
+        wait_for("the agent", || UnixStream::connect(&agent).is_ok());
         run("ssh-add", &["-q", "user"], ssh.dir.path());
         let settings = ssh.settings();
         fs::write(ssh.dir.path().join("settings"), settings).expect("written");
