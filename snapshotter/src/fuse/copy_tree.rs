@@ -187,29 +187,40 @@ impl TreeCopy<'_> {
             name,
         };
         let staged = self.overlay.stage(from, Data::Kept, self.caller)?;
-        let shown = self.show(key, &staged, merged, name);
+        let to = At {
+            dir: &merged.upper,
+            name,
+        };
+        let shared = raw.nlink() > 1;
+        let shown = self.show(key, shared, &staged, to);
         self.writable.discard(&staged);
         shown?;
-        if raw.nlink() > 1 {
+        if shared {
             let place = (Arc::clone(&merged.upper), name.to_vec());
             self.linked.insert(key, place);
         }
         Ok(())
     }
 
-    /// Gives a copy its name, and all other names under which the kernel knows the original.
-    fn show(&self, key: Key, staged: &[u8], merged: &Merged, name: &[u8]) -> Result<()> {
+    /// Gives a copy its name, and all other names under which the kernel knows the original. If that is
+    /// `shared`, it has further names, which may stay.
+    fn show(&self, key: Key, shared: bool, staged: &[u8], to: At<'_>) -> Result<()> {
         let work = &self.writable.work;
+        let shared = shared.then_some(key);
         let node = self.overlay.table.known(key);
         match &node {
-            Some(node) => drop(self.overlay.link_copy(node, staged, self.writable)?),
+            Some(node) => drop(
+                self.overlay
+                    .link_copy(node, staged, shared, self.writable)?,
+            ),
             None => {
                 let copy = fdio::stat_at(work, staged)?.ok_or(Errno::IO)?;
                 let numbers = &self.overlay.table.numbers;
                 numbers.alias(copy.inode(), numbers.of(key));
+                self.overlay.part(shared);
             }
         }
-        let linked = rustix::fs::linkat(work, staged, &merged.upper, name, AtFlags::empty());
+        let linked = rustix::fs::linkat(work, staged, to.dir, to.name, AtFlags::empty());
         existing_is_fine(linked)?;
         node.map_or(Ok(()), |node| self.overlay.reopen(&node))
     }

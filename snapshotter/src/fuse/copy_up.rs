@@ -15,6 +15,7 @@ use super::node::Name;
 use super::node::Node;
 use super::node::Place;
 use super::node::upper_of;
+use super::numbers::Key;
 use super::overlay::Overlay;
 use super::overlay::Writable;
 use crate::fdio;
@@ -39,7 +40,7 @@ impl Overlay {
     /// Makes sure that `node` is in the upper.
     ///
     /// A file that has several names in its layer keeps those together that the kernel knows; the others
-    /// go on naming the original, as with the kernel's overlay they all would.
+    /// go on naming the original, as with the kernel's overlay they all would, which is another file then.
     pub(super) fn copy_up(&self, node: &Arc<Node>, data: Data, caller: Caller) -> Result<()> {
         self.writable()?;
         match node.place() {
@@ -62,8 +63,10 @@ impl Overlay {
             dir: &part.fd,
             name: &name,
         };
+        let raw = part.stat_at(&name)?.ok_or(Errno::STALE)?;
+        let shared = (raw.nlink() > 1).then(|| (part.layer(), raw.inode()));
         let staged = self.stage(from, data, caller)?;
-        self.show_copy(node, &staged)
+        self.show_copy(node, &staged, shared)
     }
 
     /// Copies a file of a sealed layer into the work directory; returns its name there.
@@ -94,10 +97,10 @@ impl Overlay {
     }
 
     /// Puts a copy in the place of the original, under all names that are known.
-    fn show_copy(&self, node: &Arc<Node>, staged: &[u8]) -> Result<()> {
+    fn show_copy(&self, node: &Arc<Node>, staged: &[u8], shared: Option<Key>) -> Result<()> {
         let change = self.change()?;
         let writable = change.writable;
-        let shown = self.link_copy(node, staged, writable);
+        let shown = self.link_copy(node, staged, shared, writable);
         writable.discard(staged);
         match shown? {
             0 => Err(Errno::NOENT),
@@ -105,35 +108,64 @@ impl Overlay {
         }
     }
 
-    /// Links the copy to every name that the node has; returns how many there were.
+    /// Links the copy to every name that the node has, also those that the kernel asks for meanwhile;
+    /// returns how many there were. Further names may go on naming the original if that is `shared`.
     pub(super) fn link_copy(
         &self,
         node: &Arc<Node>,
         staged: &[u8],
+        shared: Option<Key>,
         writable: &Writable,
     ) -> Result<usize> {
         let copy = fdio::stat_at(&writable.work, staged)?.ok_or(Errno::IO)?;
         self.table.numbers.alias(copy.inode(), node.ino);
-        let mut shown = 0;
-        for name in node.names() {
-            let Ok(parent) = self.table.get(name.parent) else {
-                continue;
+        let (mut seen, mut shown) = (Vec::new(), 0);
+        loop {
+            let name = {
+                let mut state = node.state();
+                let mut names = state.names.iter();
+                let Some(name) = names.find(|name| !seen.contains(*name)).cloned() else {
+                    if shown > 0 {
+                        state.place = Place::File(None);
+                        self.part(shared);
+                    }
+                    return Ok(shown);
+                };
+                name
             };
-            let above = self.ensure_upper(&parent, writable)?;
-            let _busy = parent.lock_busy();
-            if !node.state().names.contains(&name) {
-                continue;
-            }
-            keeping_mtime(&above, || {
-                let flags = AtFlags::empty();
-                rustix::fs::linkat(&writable.work, staged, &above, &name.name, flags)
-            })?;
-            shown += 1;
+            shown += usize::from(self.link_to(node, staged, &name, writable)?);
+            seen.push(name);
         }
-        if shown > 0 {
-            node.state().place = Place::File(None);
+    }
+
+    /// Links the copy to one name of the node, if it still has it.
+    fn link_to(
+        &self,
+        node: &Node,
+        staged: &[u8],
+        name: &Name,
+        writable: &Writable,
+    ) -> Result<bool> {
+        let Ok(parent) = self.table.get(name.parent) else {
+            return Ok(false);
+        };
+        let above = self.ensure_upper(&parent, writable)?;
+        let _busy = parent.lock_busy();
+        if !node.state().names.contains(name) {
+            return Ok(false);
         }
-        Ok(shown)
+        keeping_mtime(&above, || {
+            let flags = AtFlags::empty();
+            rustix::fs::linkat(&writable.work, staged, &above, &name.name, flags)
+        })?;
+        Ok(true)
+    }
+
+    /// Gives the original of a copy, which has the number now, another one.
+    pub(super) fn part(&self, shared: Option<Key>) {
+        if let Some(key) = shared {
+            self.table.numbers.renumber(key);
+        }
     }
 
     /// Returns the directory in the upper, copying it and those above it up if they are not there.

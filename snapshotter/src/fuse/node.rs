@@ -105,10 +105,6 @@ impl Node {
         self.state().place.clone()
     }
 
-    pub(super) fn names(&self) -> Vec<Name> {
-        self.state().names.clone()
-    }
-
     /// Returns a name of the node; `ENOENT` if it has none any more.
     pub(super) fn any_name(&self) -> Result<Name> {
         self.state().names.first().cloned().ok_or(Errno::NOENT)

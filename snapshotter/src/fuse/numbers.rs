@@ -11,14 +11,15 @@
 //!
 //! Layers may share inodes by hard links. Such files are different files in the view, and since the
 //! layer is part of the number, they look so. A file that is copied up keeps its number: the upper's
-//! inode becomes an *alias*. Numbers from the counter are for inodes that need more than 48 bits, and
-//! for an inode of the upper that the host uses again while the kernel still holds the file that had
-//! it before.
+//! inode becomes an *alias*. Numbers from the counter are for inodes that need more than 48 bits, for
+//! an inode of the upper that the host uses again while the kernel still holds the file that had it
+//! before, and for a file of a sealed layer some of whose names went to a copy.
 
 use std::collections::HashMap;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::RwLock;
+use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 
@@ -41,6 +42,8 @@ pub(super) struct Numbers {
     /// Numbers that are not made of the key.
     others: RwLock<HashMap<Key, u64>>,
     next: AtomicU64,
+    /// Whether files of sealed layers may have lost their number to a copy.
+    parted: AtomicBool,
     /// Held while a number from the counter is chosen.
     choosing: Mutex<()>,
 }
@@ -52,6 +55,7 @@ impl Numbers {
             places: layers.into_iter().zip(1..).collect(),
             others: RwLock::default(),
             next: AtomicU64::new(COUNTED),
+            parted: AtomicBool::new(false),
             choosing: Mutex::default(),
         }
     }
@@ -59,7 +63,7 @@ impl Numbers {
     /// Returns the number of a file.
     pub(super) fn of(&self, key: Key) -> u64 {
         let (layer, inode) = key;
-        if (layer.is_none() || inode >> INODE_BITS != 0)
+        if (layer.is_none() || inode >> INODE_BITS != 0 || self.parted.load(Ordering::Acquire))
             && let Some(number) = self.other(key)
         {
             return number;
@@ -89,6 +93,7 @@ impl Numbers {
     pub(super) fn renumber(&self, key: Key) -> u64 {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         self.note(key, number);
+        self.parted.fetch_or(key.0.is_some(), Ordering::Release);
         number
     }
 

@@ -95,13 +95,16 @@ impl Table {
             }
             Entry::Occupied(_) => {
                 drop(shard);
-                self.adopt_anew(arrival)
+                self.adopt_anew(arrival, ino)
             }
         }
     }
 
-    /// Adopts a file whose inode was that of another one, which the kernel still holds.
-    fn adopt_anew(&self, arrival: Arrival) -> Arc<Node> {
+    /// Adopts a file whose inode was that of another one, which the kernel still holds as `taken`.
+    fn adopt_anew(&self, arrival: Arrival, taken: u64) -> Arc<Node> {
+        if self.numbers.of(arrival.key) != taken {
+            return self.adopt(arrival);
+        }
         let ino = self.numbers.renumber(arrival.key);
         let node = arrival.into_node(ino);
         let mut shard = self.lock(ino);
@@ -144,9 +147,17 @@ impl Arrival {
 }
 
 impl Node {
-    /// Takes one more name of the same file; says `false` if this is another file, which is dead.
+    /// Takes one more name of the same file; says `false` if this is another file: one that is dead, or
+    /// the copy of what was found.
     fn welcomes(&self, arrival: &Arrival) -> bool {
         let mut state = self.state();
+        if matches!(
+            (&state.place, &arrival.place),
+            (Place::File(None), Place::File(Some(_)))
+        ) {
+            // Found before it was copied up, under all names that were known.
+            return state.names.contains(&arrival.name);
+        }
         if let Place::Gone(left) = &state.place {
             // An inode of the upper without names is free: the host may have used it again.
             if self.kind != arrival.kind || arrival.key.0.is_none() && left.nlink() == 0 {

@@ -85,6 +85,31 @@ pub(super) fn a_program_may_change_whatever_it_sees(world: &World) {
     assert_eq!(text(&lower, "/f"), b"lower", "a sealed layer never changes");
 }
 
+/// A copy that is made for one name may leave others with the original, which is another file then.
+pub(super) fn names_that_nobody_asked_for_are_told_apart(world: &World) {
+    let lower = world.step(&LayerStack::empty(), |mount| {
+        let root = host_path(&mount.fd);
+        fs::create_dir(root.join("dir")).unwrap();
+        for (first, second) in [("a1", "a2"), ("dir/b1", "b2")] {
+            fs::write(root.join(first), "of both").unwrap();
+            fs::hard_link(root.join(first), root.join(second)).unwrap();
+        }
+    });
+    let mut shown = Picture::new();
+    let stack = world.step(&lower, |mount| {
+        let root = host_path(&mount.fd);
+        fs::write(root.join("a1"), "through one").unwrap();
+        // The kernel's overlayfs refuses to move what a sealed layer has.
+        let dir = match fs::rename(root.join("dir"), root.join("moved")) {
+            Ok(()) => "moved",
+            Err(_) => "dir",
+        };
+        fs::write(root.join(dir).join("b1"), "through one").unwrap();
+        shown = picture::of_mount(&mount.fd);
+    });
+    assert_eq!(shown, picture::of_tree(&stack.tree()));
+}
+
 /// Waits for the next tick of the clock that files get their times from.
 fn next_tick() {
     let clock = || rustix::time::clock_gettime(ClockId::RealtimeCoarse);
