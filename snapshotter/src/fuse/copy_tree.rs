@@ -186,7 +186,7 @@ impl TreeCopy<'_> {
             dir: &part.fd,
             name,
         };
-        let staged = self.overlay.stage(from, Data::Kept, self.caller)?;
+        let staged = self.overlay.stage(from, raw, Data::Kept, self.caller)?;
         let to = At {
             dir: &merged.upper,
             name,
@@ -205,24 +205,21 @@ impl TreeCopy<'_> {
     /// Gives a copy its name, and all other names under which the kernel knows the original. If that is
     /// `shared`, it has further names, which may stay.
     fn show(&self, key: Key, shared: bool, staged: &[u8], to: At<'_>) -> Result<()> {
-        let work = &self.writable.work;
+        let (overlay, work) = (self.overlay, &self.writable.work);
         let shared = shared.then_some(key);
-        let node = self.overlay.table.known(key);
+        let node = overlay.table.known(key);
         match &node {
-            Some(node) => drop(
-                self.overlay
-                    .link_copy(node, staged, shared, self.writable)?,
-            ),
+            Some(node) => drop(overlay.link_copy(node, staged, shared, self.writable)?),
             None => {
                 let copy = fdio::stat_at(work, staged)?.ok_or(Errno::IO)?;
-                let numbers = &self.overlay.table.numbers;
+                let numbers = &overlay.table.numbers;
                 numbers.alias(copy.inode(), numbers.of(key));
-                self.overlay.part(shared);
+                overlay.renumber_original(shared);
             }
         }
         let linked = rustix::fs::linkat(work, staged, to.dir, to.name, AtFlags::empty());
         existing_is_fine(linked)?;
-        node.map_or(Ok(()), |node| self.overlay.reopen(&node))
+        node.map_or(Ok(()), |node| overlay.reopen(&node))
     }
 }
 

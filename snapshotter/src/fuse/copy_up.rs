@@ -19,6 +19,7 @@ use super::numbers::Key;
 use super::overlay::Overlay;
 use super::overlay::Writable;
 use crate::fdio;
+use crate::fdio::RawStat;
 use crate::metadata;
 use crate::remove;
 use crate::tree::Part;
@@ -52,7 +53,7 @@ impl Overlay {
             Place::File(Some(_)) => {}
             // An open file of the upper lives on without a name.
             Place::Gone(_) if node.is_open_in_upper() => return Ok(()),
-            Place::Gone(_) => return Err(Errno::NOENT),
+            Place::Gone(_) => return Err(Errno::STALE),
         }
         let _busy = node.lock_busy();
         if !node.is_in_lower() {
@@ -65,18 +66,20 @@ impl Overlay {
         };
         let raw = part.stat_at(&name)?.ok_or(Errno::STALE)?;
         let shared = (raw.nlink() > 1).then(|| (part.layer(), raw.inode()));
-        let staged = self.stage(from, data, caller)?;
+        let staged = self.stage(from, &raw, data, caller)?;
         self.show_copy(node, &staged, shared)
     }
 
-    /// Copies a file of a sealed layer into the work directory; returns its name there.
-    pub(super) fn stage(&self, from: At<'_>, data: Data, caller: Caller) -> Result<Vec<u8>> {
+    /// Copies a file of a sealed layer, which is as `raw` says, into the work directory; returns its name
+    /// there.
+    pub(super) fn stage(
+        &self,
+        from: At<'_>,
+        raw: &RawStat,
+        data: Data,
+        caller: Caller,
+    ) -> Result<Vec<u8>> {
         let writable = self.writable()?;
-        let raw = self
-            .format
-            .owners
-            .stat_at(from.dir, from.name)?
-            .ok_or(Errno::STALE)?;
         let staged = writable.staged_name();
         let to = At {
             dir: &writable.work,
@@ -87,7 +90,7 @@ impl Overlay {
             data: data == Data::Kept,
             go_on: &|| caller.still_waits(),
         };
-        match copy_entry(from, &raw, to, &rules) {
+        match copy_entry(from, raw, to, &rules) {
             Ok(()) => Ok(staged),
             Err(error) => {
                 writable.discard(&staged);
@@ -127,7 +130,7 @@ impl Overlay {
                 let Some(name) = names.find(|name| !seen.contains(*name)).cloned() else {
                     if shown > 0 {
                         state.place = Place::File(None);
-                        self.part(shared);
+                        self.renumber_original(shared);
                     }
                     return Ok(shown);
                 };
@@ -162,7 +165,7 @@ impl Overlay {
     }
 
     /// Gives the original of a copy, which has the number now, another one.
-    pub(super) fn part(&self, shared: Option<Key>) {
+    pub(super) fn renumber_original(&self, shared: Option<Key>) {
         if let Some(key) = shared {
             self.table.numbers.renumber(key);
         }

@@ -206,9 +206,10 @@ impl Overlay {
         let access = if writes { OFlags::RDWR } else { OFlags::RDONLY };
         let flags = access | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
         if let Place::Gone(_) = node.place() {
-            // Opened once more by whoever has it open, through `/proc`.
+            // Opened once more by whoever has it open, through `/proc`; or by a name that the kernel knows
+            // of a file that was set apart since, which it finds if it looks again.
             let open = node.open_fd().filter(|_| node.is_open_in_upper());
-            let path = fdio::proc_path(&open.ok_or(Errno::NOENT)?);
+            let path = fdio::proc_path(&open.ok_or(Errno::STALE)?);
             return rustix::fs::open(path, flags, Mode::empty());
         }
         let (part, name) = self.holder(node)?;

@@ -326,7 +326,8 @@ mod tests {
         let store = SnapshotStore::open(&folder.path().join("layers"), XattrNamespace::User);
         let store = store.unwrap();
         let lower = store.prepare(&LayerStack::empty()).unwrap();
-        drop(lower.writer().root().unwrap().make_dir(b"dir", 0o755));
+        let dir = lower.writer().root().unwrap().make_dir(b"dir", 0o755);
+        drop(dir.unwrap());
         let stack = LayerStack::new([lower.commit(&CancelToken::new()).unwrap()]);
         let active = store.prepare(&stack).unwrap();
         let (upper, path) = (active.writer(), RootedPath::new("/dir"));

@@ -110,6 +110,33 @@ pub(super) fn names_that_nobody_asked_for_are_told_apart(world: &World) {
     assert_eq!(shown, picture::of_tree(&stack.tree()));
 }
 
+/// Who reads holds up the change of names, and ends late: the kernel does not wait for a `close`.
+pub(super) fn names_stay_when_one_is_written_to_while_it_is_read(world: &World) {
+    let lower = world.step(&LayerStack::empty(), |mount| {
+        let root = host_path(&mount.fd);
+        fs::write(root.join("a1"), "of both").unwrap();
+        fs::hard_link(root.join("a1"), root.join("a2")).unwrap();
+    });
+    let mut shown = Picture::new();
+    let stack = world.step(&lower, |mount| {
+        let root = host_path(&mount.fd);
+        assert_eq!(fs::read(root.join("a2")).unwrap(), b"of both");
+        let mut reader = File::open(root.join("a1")).unwrap();
+        let mut text = String::new();
+        reader.read_to_string(&mut text).unwrap();
+        fs::write(root.join("a1"), "through one").unwrap();
+        drop(reader);
+        for _ in 0..20 {
+            let other = fs::read(root.join("a2")).unwrap();
+            assert!(other == b"of both" || other == b"through one");
+            next_tick();
+        }
+        fs::write(root.join("a2"), "through the other").unwrap();
+        shown = picture::of_mount(&mount.fd);
+    });
+    assert_eq!(shown, picture::of_tree(&stack.tree()));
+}
+
 /// Waits for the next tick of the clock that files get their times from.
 fn next_tick() {
     let clock = || rustix::time::clock_gettime(ClockId::RealtimeCoarse);

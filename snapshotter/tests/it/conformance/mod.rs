@@ -40,6 +40,7 @@ macro_rules! mounter_suite {
                 files::times_stay_when_the_kernel_writes_back,
                 files::a_program_may_change_whatever_it_sees,
                 files::names_that_nobody_asked_for_are_told_apart,
+                files::names_stay_when_one_is_written_to_while_it_is_read,
                 files::handles_outlive_names,
                 files::mapped_memory_arrives_without_a_sync,
                 files::names_of_one_file_stay_so,
